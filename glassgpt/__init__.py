@@ -1,0 +1,34 @@
+"""GlassGPT: build, train, understand, run and share your own GPT.
+
+Importing this package imports no torch; each name below loads its room when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassgpt.config import GPTConfig as GPTConfig
+    from glassgpt.model import GPTModel as GPTModel
+    from glassgpt.settings import InputError as InputError
+    from glassgpt.skeleton import DummyGPTModel as DummyGPTModel
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GPTConfig": "glassgpt.config",
+    "InputError": "glassgpt.settings",
+    "GPTModel": "glassgpt.model",
+    "DummyGPTModel": "glassgpt.skeleton",
+}
+
+__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glassgpt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
