@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glassgpt.api import load as load
+    from glassgpt.api import plan as plan
+    from glassgpt.api import train as train
     from glassgpt.config import GPTConfig as GPTConfig
     from glassgpt.model import GPTModel as GPTModel
     from glassgpt.settings import InputError as InputError
@@ -15,13 +18,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "train": "glassgpt.api",
+    "load": "glassgpt.api",
+    "plan": "glassgpt.api",
     "GPTConfig": "glassgpt.config",
     "InputError": "glassgpt.settings",
     "GPTModel": "glassgpt.model",
     "DummyGPTModel": "glassgpt.skeleton",
 }
 
-__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError"]
+__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError", "load", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:

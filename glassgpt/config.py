@@ -190,6 +190,47 @@ class RunConfig:
             _require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "must be at least 0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a run is made from: the content of config.yaml."""
+
+    text: list[str]
+    """Where the text came from: absolute paths, or `pydoc`."""
+    prepared: str
+    """Hash of the prepared text, so that a resumed run knows its own."""
+    model: GPTConfig
+    data: DataConfig
+    optim: OptimConfig
+    run: RunConfig
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """The settings in a config.yaml. Raises InputError for an unknown section, key or value."""
+        unknown = [str(key) for key in values if key not in ("text", "prepared", *SECTIONS)]
+        if unknown:
+            near = nearest(unknown[0], SECTIONS)
+            hint = f"did you mean {near}?" if near else f"sections are {', '.join(SECTIONS)}"
+            raise InputError(f"unknown section {unknown[0]!r} in the settings: {hint}")
+        sections = {name: values.get(name) or {} for name in SECTIONS}
+        for name, section in sections.items():
+            if not isinstance(section, Mapping):
+                raise InputError(f"section {name!r} of the settings is {section!r}, but must hold keys with values")
+        text = values.get("text") or []
+        return cls(
+            text=[str(source) for source in (text if isinstance(text, list) else [text])],
+            prepared=str(values.get("prepared") or ""),
+            model=GPTConfig.from_dict(sections["model"]),
+            data=settings.build(DataConfig, sections["data"], "data", OTHER_TOOLS),
+            optim=settings.build(OptimConfig, sections["optim"], "optim", OTHER_TOOLS),
+            run=settings.build(RunConfig, sections["run"], "run", OTHER_TOOLS),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, section by section; `from_dict` takes them back."""
+        sections = {name: settings.to_dict(getattr(self, name)) for name in SECTIONS}
+        return {"text": self.text, "prepared": self.prepared} | sections
+
+
 SECTIONS: dict[str, type] = {"model": GPTConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
 """Section of config.yaml and of `--section.field` -> its dataclass."""
 

@@ -1,0 +1,13 @@
+"""The rooms wired together: `train` a GPT on a text, `load` one and use it, `plan` what one costs.
+
+    start.py    from what the user gave to everything a run needs: new or resumed
+    record.py   what a run writes: checkpoints, metrics, samples, curve
+    train.py    train()
+    loaded.py   load(): a model to generate with and to measure
+"""
+
+from glassgpt.api.loaded import GPT, load
+from glassgpt.api.train import Run, train
+from glassgpt.planning.plan import plan
+
+__all__ = ["GPT", "Run", "load", "plan", "train"]

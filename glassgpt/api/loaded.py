@@ -1,0 +1,109 @@
+"""load(): a trained model with its tokenizer, to write with and to measure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from glassgpt.checkpoint.directory import load_model
+from glassgpt.checkpoint.run import find_checkpoint
+from glassgpt.data.prepare import encode_documents
+from glassgpt.data.shards import Ids
+from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
+from glassgpt.generation.generate import generate
+from glassgpt.generation.sampling import Sampling
+from glassgpt.model import GPTModel
+from glassgpt.settings import InputError
+from glassgpt.text.documents import Document
+from glassgpt.text.stream import StreamDecoder
+from glassgpt.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class GPT:
+    """A model in eval mode, its tokenizer, and where both came from."""
+
+    model: GPTModel
+    tokenizer: Tokenizer
+    directory: Path
+    device: str = "cpu"
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The ids of a prompt; an empty one is the token that begins a document."""
+        return self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
+
+    def ids(
+        self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling = Sampling(), sequence: int = 0
+    ) -> Iterator[int]:
+        """The ids that follow `prompt`, one by one as they are chosen, until the model ends the document.
+
+        Raises InputError for a prompt longer than the model's context.
+        """
+        stop = self.tokenizer.end_of_text
+        ids = self.prompt_ids(prompt)
+        return generate(
+            self.model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, sequence=sequence
+        )
+
+    def stream(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = 200,
+        *,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 1337,
+    ) -> Iterator[str]:
+        """The text that follows `prompt`, piece by piece, each of whole characters."""
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        return self.decode_stream(self.ids(prompt, max_new_tokens, sampling))
+
+    def generate(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = 200,
+        *,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 1337,
+    ) -> str:
+        """The prompt and the text that follows it."""
+        pieces = self.stream(prompt, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        return prompt + "".join(pieces)
+
+    def decode_stream(self, ids: Iterator[int]) -> Iterator[str]:
+        """Ids to text as they come; the bytes of a half character wait for the rest."""
+        decoder = StreamDecoder(self.tokenizer)
+        for token in ids:
+            if token < self.tokenizer.vocab_size:  # a padded vocabulary has ids without text
+                yield decoder.feed([token])
+        yield decoder.flush()
+
+    def evaluate(self, documents: list[Document]) -> Evaluation:
+        """Measure the model on all of a text. Raises InputError where the tokenizer does not give the text back."""
+        for document in documents:
+            if self.tokenizer.decode(self.tokenizer.encode(document.text)) != document.text:
+                raise InputError(
+                    f"{document.name}: the tokenizer of {self.directory} does not give this text back, so bits per "
+                    "byte would mean nothing; evaluate on text that it can hold"
+                )
+        return self.evaluate_ids(encode_documents(documents, self.tokenizer))
+
+    def evaluate_ids(self, ids: Ids) -> Evaluation:
+        """Measure the model on all of a text that is ids already."""
+        return evaluate(self.model, ids, self.tokenizer.token_bytes(), device=self.device)
+
+    def bits_per_byte(self, text: str) -> float:
+        """How many bits the model needs for a byte of `text`."""
+        return self.evaluate([Document("text", text)]).bits_per_byte
+
+
+def load(directory: str | Path | None = None, *, device: str = "cpu") -> GPT:
+    """Open a run (its best checkpoint), a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3.
+
+    Without a directory, the newest run. Raises InputError where there is none or it is damaged.
+    """
+    checkpoint = find_checkpoint(directory)
+    model = load_model(checkpoint, device=device)
+    return GPT(model.eval(), Tokenizer.load(checkpoint), checkpoint, device)

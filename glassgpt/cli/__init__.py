@@ -1,0 +1,1 @@
+"""The command line: one file a command, thin, importing torch only when a command needs it."""

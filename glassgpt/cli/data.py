@@ -1,0 +1,114 @@
+"""`glassgpt data`: prepare a text by hand, look at what was prepared, check it."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from glassgpt.config import DataConfig
+from glassgpt.settings import InputError
+
+if TYPE_CHECKING:
+    from glassgpt.data.prepare import Prepared
+
+app = App(name="data", help="Prepare a text, look at what was prepared, check it.")
+AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+@app.command(name="prepare")
+def prepare_text(
+    *text: str,
+    tokenizer: str = "auto",
+    val_fraction: float = 0.1,
+    cache: str | None = None,
+    invalid_utf8: str = "refuse",
+    as_json: AsJson = False,
+) -> int:
+    """Turn a text into shards of token ids; `train` does it by itself.
+
+    Parameters
+    ----------
+    text
+        Text files, folders, globs, - for standard input, or pydoc (the default).
+    tokenizer
+        auto (by the size of the text), gpt2, bpe:N, chars or bytes.
+    val_fraction
+        Share of the text, from its end, kept apart to measure bits per byte.
+    cache
+        Where prepared texts live (~/.cache/glassgpt).
+    invalid_utf8
+        refuse, or replace by U+FFFD.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    from glassgpt import settings
+    from glassgpt.api.start import cache_folder
+    from glassgpt.data.prepare import prepare
+    from glassgpt.text.documents import read_documents
+
+    given = {"tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8}
+    config = settings.build(DataConfig, given, "data")
+    reading = read_documents(list(text) or ["pydoc"], invalid_utf8=config.invalid_utf8)
+    prepared = prepare(reading.documents, config, cache_folder(config))
+    for path, reason in reading.skipped:
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    return _show(prepared, as_json)
+
+
+@app.command
+def info(directory: str, *, as_json: AsJson = False) -> int:
+    """Say what was prepared.
+
+    Parameters
+    ----------
+    directory
+        A prepared text, as `data prepare` names it, or a run.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    return _show(_open(directory), as_json)
+
+
+@app.command
+def verify(directory: str, *, as_json: AsJson = False) -> int:
+    """Check every byte of a prepared text against its SHA-256.
+
+    Parameters
+    ----------
+    directory
+        A prepared text, as `data prepare` names it, or a run.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    prepared = _open(directory)
+    n_ids = len(prepared.train) + len(prepared.val)
+    if as_json:
+        print(json.dumps({"directory": str(prepared.directory), "intact": True, "tokens": n_ids}))
+    else:
+        print(f"{prepared.directory}: intact, {n_ids:,} tokens")
+    return 0
+
+
+def _open(directory: str) -> "Prepared":
+    from glassgpt.api.start import prepared_of
+    from glassgpt.data.prepare import open_prepared
+
+    path = Path(directory)
+    if not path.is_dir():
+        raise InputError(f"no directory {directory}: give a prepared text, as `glassgpt data prepare` names it, or a run")
+    return open_prepared(path) if (path / "prepared.json").exists() else prepared_of(path)
+
+
+def _show(prepared: "Prepared", as_json: bool) -> int:
+    facts = dataclasses.asdict(prepared.facts)
+    if as_json:
+        print(json.dumps({"directory": str(prepared.directory)} | facts))
+        return 0
+    print(prepared.directory)
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
+        print(f"  {name.replace('_', ' '):<18}{shown}")
+    return 0

@@ -1,0 +1,64 @@
+"""`glassgpt eval`: how well a model predicts a text."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def evaluate(
+    directory: str | None = None,
+    /,
+    *,
+    data: list[str] | None = None,
+    device: str = "cpu",
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Measure bits per byte, loss per token and perplexity over ALL of a text.
+
+    Parameters
+    ----------
+    directory
+        A run, a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3. Left out: the newest run.
+    data
+        Text files, folders, globs or - for standard input. Left out: the text that a run kept for validation.
+    device
+        cpu, cuda or mps.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    from glassgpt.api.loaded import load
+
+    gpt = load(directory, device=device)
+    if data:
+        from glassgpt.text.documents import read_documents
+
+        result = gpt.evaluate(read_documents(data).documents)
+        name = ", ".join(data)
+    else:
+        from glassgpt.api.start import prepared_of
+
+        result = gpt.evaluate_ids(prepared_of(gpt.directory).val)
+        name = "the validation text of its run"
+    values = {
+        "bits_per_byte": result.bits_per_byte,
+        "loss": result.loss,
+        "perplexity": result.perplexity,
+        "tokens": result.tokens,
+        "bytes": result.bytes,
+    }
+    if as_json:
+        print(json.dumps(values))
+        return 0
+    print(f"{_shown(gpt.directory)} on {name}: {result.tokens:,} tokens, {result.bytes:,} bytes")
+    print(f"  bits per byte   {result.bits_per_byte:.4f}")
+    print(f"  loss            {result.loss:.4f} nats per token")
+    print(f"  perplexity      {result.perplexity:,.2f} per token")
+    print(f"\nNext: glassgpt generate {directory or ''}".rstrip(), file=sys.stderr)
+    return 0
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

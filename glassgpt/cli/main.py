@@ -1,0 +1,88 @@
+"""`glassgpt VERB ...`: finds the command, runs it, and turns what goes wrong into one line and an exit code.
+
+Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 130 interrupted.
+"""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError, UnknownOptionError
+
+from glassgpt import __version__, settings
+from glassgpt.config import OTHER_TOOLS, SECTIONS
+from glassgpt.settings import InputError
+
+app = App(
+    name="glassgpt",
+    help="Your text, your minutes, a GPT you can see through.",
+    version=__version__,
+    help_flags=["--help", "-h"],
+    help_epilogue="Begin with: glassgpt train book.txt",
+)
+for order, (verb, place, summary) in enumerate((
+    ("train", "train:train", "Train a GPT on your text."),
+    ("generate", "generate:generate", "Let a model write on from a prompt."),
+    ("eval", "evaluate:evaluate", "Measure bits per byte, loss and perplexity over all of a text."),
+    ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
+    ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
+    ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
+)):
+    app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order)
+
+TAKES_SETTINGS = ("train",)
+"""The commands that take `--section.field value`."""
+
+
+def main() -> None:
+    """The entry point of the `glassgpt` command."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    sys.exit(run([argument for argument in arguments if argument != "--debug"], debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run a command line and return its exit code. With `debug`, errors keep their traceback."""
+    try:
+        return _run(arguments)
+    except (InputError, CycloptsError) as error:
+        if debug:
+            raise
+        return _fail(_advice(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        known = type(error).__module__.startswith("glassgpt.")
+        return _fail(text if known else f"{type(error).__name__}: {text}; --debug shows where", 1)
+
+
+def _run(arguments: list[str]) -> int:
+    overrides: dict[str, dict[str, str]] = {}
+    if arguments and arguments[0] in TAKES_SETTINGS:
+        overrides, arguments = settings.split_overrides(arguments, SECTIONS)
+    command, bound, unparsed = app.parse_args(arguments or ["--help"], exit_on_error=False, print_error=False)
+    if "overrides" in unparsed:
+        bound.kwargs["overrides"] = overrides
+    return command(*bound.args, **bound.kwargs) or 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"glassgpt: {message}", file=sys.stderr)
+    return code
+
+
+def _advice(error: Exception) -> str:
+    """The message on one line; another tool's flag is answered with ours."""
+    if isinstance(error, UnknownOptionError) and error.token is not None and error.token.keyword:
+        given = error.token.keyword
+        name = given.removeprefix("--").replace("-", "_")
+        wanted = OTHER_TOOLS.get(name, name)
+        for section, kind in SECTIONS.items():
+            if wanted in kind.__dataclass_fields__:
+                return f"unknown option {given}: did you mean --{section}.{wanted.replace('_', '-')} of `glassgpt train`?"
+    return " ".join(str(error).split())

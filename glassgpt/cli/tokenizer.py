@@ -1,0 +1,128 @@
+"""`glassgpt tokenizer`: train one, and see what it makes of a text."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from glassgpt.settings import InputError
+
+app = App(name="tokenizer", help="Train a tokenizer, encode a text, decode ids.")
+
+
+@app.command
+def train(
+    *text: str,
+    out: str,
+    tokenizer: str = "bpe:4096",
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Train a tokenizer on a text and save it as Hugging Face files.
+
+    Parameters
+    ----------
+    text
+        Text files, folders, globs, - for standard input, or pydoc.
+    out
+        The directory to write.
+    tokenizer
+        bpe:N (N tokens), chars, bytes or gpt2.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    from glassgpt.text.documents import read_documents
+    from glassgpt.text.kinds import train_tokenizer
+
+    directory = Path(out)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"--out {out} exists and is not empty: choose a new directory, nothing is overwritten")
+    texts = [document.text for document in read_documents(list(text) or ["pydoc"]).documents]
+    made = train_tokenizer(tokenizer, texts)
+    made.save(directory)
+    n_bytes = sum(len(part.encode()) for part in texts)
+    n_ids = sum(len(made.encode_to_numpy(part)) for part in texts)
+    if as_json:
+        values = {"directory": out, "vocab_size": made.vocab_size, "bytes": n_bytes, "tokens": n_ids}
+        print(json.dumps(values))
+        return 0
+    print(f"{out}: {made.vocab_size:,} tokens; the text is {n_ids:,} tokens, {n_bytes / n_ids:.2f} bytes each")
+    print(f'\nNext: glassgpt tokenizer encode {out} "Every effort moves you"', file=sys.stderr)
+    return 0
+
+
+@app.command
+def encode(
+    directory: str,
+    text: str | None = None,
+    *,
+    allow_special: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Show the ids of a text and the piece that each stands for.
+
+    Parameters
+    ----------
+    directory
+        A tokenizer's directory, a run or a model, or gpt2.
+    text
+        The text; left out, standard input is read.
+    allow_special
+        Let <|endoftext|> in the text become the special token.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    tokenizer = _open(directory)
+    ids = tokenizer.encode(sys.stdin.read() if text is None else text, allow_special=allow_special)
+    pieces = [tokenizer.piece(token).decode("utf-8", errors="backslashreplace") for token in ids]
+    if as_json:
+        print(json.dumps({"ids": ids, "pieces": pieces}))
+    else:
+        print(*ids)
+        print("|".join(pieces), file=sys.stderr)
+    return 0
+
+
+@app.command
+def decode(
+    directory: str,
+    *ids: int,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Show the text of ids.
+
+    Parameters
+    ----------
+    directory
+        A tokenizer's directory, a run or a model, or gpt2.
+    ids
+        The ids; left out, they are read from standard input.
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    tokenizer = _open(directory)
+    given = list(ids) or [_number(word) for word in sys.stdin.read().replace(",", " ").split()]
+    text = tokenizer.decode(given)
+    print(json.dumps({"text": text}) if as_json else text)
+    return 0
+
+
+def _open(directory: str):
+    from glassgpt.text.kinds import train_tokenizer
+    from glassgpt.text.tokenizer import Tokenizer
+
+    if directory == "gpt2" and not Path(directory).exists():
+        return train_tokenizer("gpt2", [])
+    if (Path(directory) / "tokenizer.json").exists() or (Path(directory) / "merges.txt").exists():
+        return Tokenizer.load(Path(directory))
+    from glassgpt.checkpoint.run import find_checkpoint
+
+    return Tokenizer.load(find_checkpoint(directory))
+
+
+def _number(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise InputError(f"{word!r} is no id: ids are whole numbers, such as 15496 11 314 716") from None

@@ -1,0 +1,84 @@
+"""`glassgpt train`: a text in, a GPT out."""
+
+import json
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from glassgpt.cli.training_view import LiveView, PlainView
+from glassgpt.settings import InputError
+
+
+def train(
+    *text: str,
+    steps: int | None = None,
+    tokens: int | None = None,
+    preset: str | None = None,
+    tokenizer: str | None = None,
+    val_fraction: float | None = None,
+    out: str | None = None,
+    resume: str | None = None,
+    config: str | None = None,
+    seed: int | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
+) -> int:
+    """Train a GPT on your text.
+
+    Every setting can also be given as --model.FIELD, --data.FIELD, --optim.FIELD or --run.FIELD, such as
+    --model.n-layers 6 --optim.learning-rate 1e-3; config.yaml of a run lists them all.
+
+    Parameters
+    ----------
+    text
+        Text files, folders, globs, - for standard input, or pydoc: Python's own documentation (the default).
+    steps
+        Steps of the optimiser (2000 if neither this nor --tokens is given).
+    tokens
+        Tokens to train on, instead of --steps.
+    preset
+        modern-tiny (the default), modern-mini, modern-small, modern-medium, modern-large, gpt2-small, gpt2-medium, gpt2-large or gpt2-xl.
+    tokenizer
+        auto (by the size of the text), gpt2, bpe:N (N tokens, trained on your text), chars or bytes.
+    val_fraction
+        Share of the text, from its end, kept apart to measure bits per byte (0.1).
+    out
+        Directory of the run (runs/NAME, and runs/NAME-2 where that exists).
+    resume
+        A run to go on with, from its latest checkpoint.
+    config
+        A YAML file with settings, such as config.yaml of another run.
+    seed
+        Of the weights, the order of the text and dropout (1337).
+    as_json
+        Print one JSON object at the end, and nothing else, on standard output.
+    """
+    view = PlainView(sys.stderr) if as_json else LiveView() if sys.stdout.isatty() else PlainView(sys.stdout)
+    if resume is not None and (text or preset or tokenizer or config or out):
+        raise InputError(
+            f"--resume {resume} goes on with the run's own text and settings: leave TEXT, --preset, --tokenizer, "
+            "--config and --out away, or start a new run"
+        )
+    if not text and resume is None and config is None:
+        view.line("No text given, so Python's own documentation is read (`pydoc`); give a file to train on yours.")
+    given = {section: dict(values) for section, values in (overrides or {}).items()}
+    if val_fraction is not None:
+        given.setdefault("data", {})["val_fraction"] = str(val_fraction)
+
+    from glassgpt.api.train import train as train_run
+    from glassgpt.training.interruption import Interrupted
+
+    try:
+        with view:
+            run = train_run(
+                text, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed, out=out,
+                resume=resume, config=config, listener=view, **given,
+            )  # fmt: skip
+    except Interrupted as stopped:
+        view.line(f"{stopped}; everything is saved. Go on with:\n  glassgpt train --resume {view.directory}")
+        return 130
+    view.finished(run)
+    if as_json:
+        print(json.dumps(run.to_dict()))
+    return 0

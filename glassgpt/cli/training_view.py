@@ -1,0 +1,203 @@
+"""What training shows: a header, a live line, and at each evaluation the curve and a sample of writing.
+
+In a terminal the live line is drawn over and over (`LiveView`); on a pipe there are plain lines (`PlainView`).
+"""
+
+import contextlib
+import math
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from glassgpt import __version__
+from glassgpt.cli.words import clock_time, count, duration, size
+
+if TYPE_CHECKING:
+    from glassgpt.api.start import Start
+    from glassgpt.api.train import Costs, Run
+    from glassgpt.evaluation.bits_per_byte import Evaluation
+    from glassgpt.training.loop import Progress
+    from glassgpt.training.metrics import Metrics
+
+
+class PlainView:
+    """Plain lines, about twenty a run and one an evaluation; also what both views share."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.console = Console(file=stream, highlight=False, soft_wrap=True, no_color=not stream.isatty())
+        self.directory: Path | None = None
+        self.total_steps = 1
+        self.predicted_seconds = 0.0
+        self.began_at_step = 0
+        self.last_bpb: float | None = None
+        self.best_bpb = math.inf
+        self.losses: list[float] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def line(self, text: str = "") -> None:
+        """Print a line."""
+        self.console.print(Text(text))
+
+    def planned(self, start: "Start", costs: "Costs", validated_tokens: int) -> None:
+        """The header: what was read, what will be built, what it will take."""
+        self.directory = _shown(start.directory.path)
+        self.total_steps = start.total_steps
+        self.predicted_seconds = costs.seconds
+        for row in header(start, costs, validated_tokens):
+            self.line(row)
+        self.line()
+
+    def stepped(self, metrics: "Metrics") -> None:
+        """A line every twentieth of the run."""
+        self.losses.append(metrics.loss)
+        every = max(1, self.total_steps // 20)
+        if metrics.step % every == 0 or metrics.step in (1, self.total_steps):
+            self.line(self.status(metrics))
+
+    def saved(self, checkpoint: Path) -> None:
+        """Saving says nothing: the run directory is in the header."""
+
+    def evaluated(self, progress: "Progress", evaluation: "Evaluation", sample: str) -> None:
+        """Score and sample."""
+        self.last_bpb = evaluation.bits_per_byte
+        self.best_bpb = min(self.best_bpb, self.last_bpb)
+        best = ", the best so far" if self.last_bpb == self.best_bpb else f", best {self.best_bpb:.4f}"
+        text = Text(f"step {progress.step:,} | val bpb {self.last_bpb:.4f}{best}", style="bold")
+        self.console.print(text)
+        self.console.print(Text(_indented(sample), style="dim"))
+
+    def status(self, metrics: "Metrics") -> str:
+        """step/total % | loss | val bpb | lr | grad norm | tok/s | memory | elapsed | eta"""
+        done = metrics.step / self.total_steps
+        left = metrics.seconds / metrics.step * (self.total_steps - metrics.step)
+        if metrics.step < 5:  # too early to tell from what has passed
+            left = self.predicted_seconds
+        parts = [
+            f"{metrics.step:,}/{self.total_steps:,} {done:.0%}",
+            f"loss {metrics.loss:.3f}",
+            f"val bpb {'-' if self.last_bpb is None else f'{self.last_bpb:.3f}'}",
+            f"lr {metrics.lr:.1e}",
+            f"grad {metrics.grad_norm:.2f}",
+            f"{count(metrics.tokens_per_s)} tok/s",
+            size(metrics.memory_bytes),
+            duration(metrics.seconds),
+            f"eta {duration(left)}",
+        ]
+        return " | ".join(parts)
+
+    def finished(self, run: "Run") -> None:
+        """The result, prediction beside measurement, and what to type next."""
+        predicted, measured = run.predicted, run.measured
+        rows = [
+            ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint)"),
+            ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)})"),
+            ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
+            ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
+            ("curve", str(_shown(run.directory) / "loss.svg")),
+        ]
+        self.line()
+        for name, value in rows:
+            self.line(f"  {name:<14}{value}")
+        self.line(f"\nNext: glassgpt generate {shlex.quote(str(_shown(run.directory)))} --prompt \"Once upon a time\"")
+
+
+class LiveView(PlainView):
+    """In a terminal: the state and the curve of the loss stay at the bottom, what is worth keeping scrolls above."""
+
+    def __init__(self) -> None:
+        import sys
+
+        super().__init__(sys.stdout)
+        self.live = Live(console=self.console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> None:
+        self.live.start()
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            self.live.stop()
+
+    def stepped(self, metrics: "Metrics") -> None:
+        """Renew the live region."""
+        from glassgpt.training.curve import loss_blocks
+
+        self.losses.append(metrics.loss)
+        width = self.console.width
+        label = "loss "
+        curve = loss_blocks(self.losses, max(10, width - len(label) - 16))
+        ends = f" {self.losses[0]:.2f} > {metrics.loss:.2f}"
+        self.live.update(Text.assemble((label, "dim"), (curve, "cyan"), (ends, "dim"), "\n", _fit(self.status(metrics), width)))
+
+
+def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
+    """What was read, what will be built, what it is expected to take."""
+    chosen, facts = start.settings, start.prepared.facts
+    model, optim, run = chosen.model, chosen.optim, chosen.run
+    epochs = costs.tokens / max(1, facts.train_tokens)
+    documents = f"{facts.documents:,} documents" if facts.documents > 1 else "1 document"
+    part = "" if validated_tokens >= facts.val_tokens else f", {count(validated_tokens)} of its tokens on the way"
+    grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
+    where = f"{run.device}, {run.dtype}" + (f", {run.threads} threads" if run.device == "cpu" else "")
+    resumed = f", resumed from {start.checkpoint.name}" if start.checkpoint else ""
+    left = costs.seconds
+    if start.state is not None:
+        left *= 1 - start.state.counters["step"] / start.total_steps
+    rows = [
+        ("text", f"{_names(chosen.text)}: {documents}, {facts.characters:,} characters"),
+        ("", f"validation: the last {facts.val_fraction:.1%}, {facts.val_characters:,} characters{part}"),
+        ("tokens", f"{facts.tokenizer}: {facts.vocab_size:,} different, {facts.train_tokens:,} to train on"),
+        (
+            "model",
+            f"{model.architecture}: {model.n_layers} layers, {model.embedding_dim} wide, {model.n_heads} heads{grouped}, "
+            f"context {model.context_length}: {count(costs.parameters)} parameters",
+        ),
+        (
+            "training",
+            f"{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: {count(costs.tokens)} tokens, "
+            f"{epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
+        ),
+        ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
+        (
+            "expect",
+            f"{duration(left)}, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
+            f"{size(3 * costs.checkpoint_bytes)} of disk",
+        ),
+        ("run", f"{_shown(start.directory.path)}, seed {run.seed}{resumed}"),
+        *(("note", note) for note in start.notes),
+    ]
+    return [f"GlassGPT {__version__}", *(f"  {name:<10}{value}" for name, value in rows)]
+
+
+def _names(texts: list[str]) -> str:
+    shown = [str(_shown(Path(text))) for text in texts]
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+def _shown(path: Path) -> Path:
+    """A path as short as it can be typed from here."""
+    inside = path.is_absolute() and path.is_relative_to(Path.cwd())
+    return Path(os.path.relpath(path)) if inside else path
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _fit(status: str, width: int) -> str:
+    """As many parts as the terminal is wide, the last ones first to go."""
+    parts = status.split(" | ")
+    dropped = ["grad", "lr", "val bpb"]
+    while len(" | ".join(parts)) > width and dropped:
+        name = dropped.pop(0)
+        parts = [part for part in parts if not part.startswith(name)]
+    return " | ".join(parts)[:width]

@@ -1,0 +1,39 @@
+"""How the command line writes numbers, sizes and times."""
+
+import time
+
+
+def count(number: float) -> str:
+    """812, 8,120, 812 k, 8.12 M, 1.64 B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size * (100 if unit == "k" else 1):
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
+
+
+def size(n_bytes: float) -> str:
+    """812 B, 8.1 kB, 812 MB, 1.6 GB: powers of 1,000, as disks and memory are sold."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.3g} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """0.8 s, 42 s, 4 min 20 s, 3 h 05 min, 2 d 3 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def clock_time(seconds_from_now: float) -> str:
+    """When that is: 16:34, with the day where it is not today."""
+    now, then = time.localtime(), time.localtime(time.time() + seconds_from_now)
+    return time.strftime("%H:%M" if now.tm_yday == then.tm_yday else "%a %d %b, %H:%M", then)

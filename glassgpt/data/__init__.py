@@ -1,0 +1,1 @@
+"""Ids to batches: memory-mapped shards, and batches as a pure function of (seed, step)."""

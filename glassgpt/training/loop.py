@@ -1,0 +1,124 @@
+"""The loop: step, log, and every so often save, evaluate and write a sample.
+
+A checkpoint is saved before its evaluation, so an evaluation that goes wrong costs nothing. What a step computes
+depends on (settings, step) alone: batches and learning rate are arithmetic and dropout is reseeded every step, so a
+resumed run repeats the interrupted one bit for bit.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from glassgpt.config import OptimConfig, RunConfig
+from glassgpt.data.batches import Batches
+from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
+from glassgpt.model import GPTModel
+from glassgpt.optim.schedule import learning_rate
+from glassgpt.training.interruption import Interrupted, StopRequest
+from glassgpt.training.metrics import Metrics, resident_bytes
+from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
+
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on. The message says at which step, why, and what to try."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: all that a checkpoint has to remember besides weights and optimiser."""
+
+    step: int = 0
+    seconds: float = 0.0
+    last: Metrics | None = None
+    """What the last step measured."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run trains with. The callables are wired by `glassgpt.api`."""
+
+    model: GPTModel
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    optim: OptimConfig
+    run: RunConfig
+    total_steps: int
+    save: Callable[[Progress], None]
+    evaluate: Callable[[Callable[[], bool]], Evaluation]
+    """Given a function that says whether to stop."""
+    on_step: Callable[[Metrics], None]
+    """After every step, for a live view."""
+    on_log: Callable[[Metrics], None]
+    """Every log_every steps and at each evaluation: a line of metrics.jsonl."""
+    on_evaluation: Callable[[Progress, Evaluation], None]
+
+
+def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
+    """Train from `progress` to the end.
+
+    Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed on a NaN.
+    """
+    loss_of = NextTokenLoss(job.model, torch.bfloat16 if job.run.dtype == "bf16" else torch.float32)
+    device = next(job.model.parameters()).device
+    began = time.perf_counter() - progress.seconds
+    saved_at = progress.step if progress.step else -1
+    since, at_work = progress.step, 0.0  # steps and seconds of work since the last line
+    job.model.train()
+
+    while True:
+        step, last = progress.step, progress.last
+        progress = replace(progress, seconds=time.perf_counter() - began)
+        evaluate = _due(step, job.run.eval_every, job.total_steps)
+        if saved_at != step and (stop() or evaluate or _due(step, job.run.save_every, job.total_steps)):
+            job.save(progress)
+            saved_at = step
+        if evaluate and last is not None and not stop():
+            try:
+                evaluation = job.evaluate(stop)
+            except Stopped:
+                continue  # the checkpoint is saved: the next turn leaves
+            last = replace(last, val_bpb=evaluation.bits_per_byte)
+            job.on_evaluation(progress, evaluation)
+        if last is not None and (evaluate or step % job.run.log_every == 0 or step == 1) and not stop():
+            job.on_log(last)
+            since, at_work = step, 0.0
+        if stop.signal_number is not None:
+            raise Interrupted(step, stop.signal_number)
+        if step >= job.total_steps:
+            return progress
+
+        before = time.perf_counter()
+        rate = learning_rate(step, job.total_steps, job.optim)
+        torch.manual_seed(job.run.seed * 1_000_003 + step)  # dropout of this step
+        ids, targets = (tensor.to(device, non_blocking=True) for tensor in job.batches.batch(step))
+        try:
+            result = training_step(
+                loss_of, job.optimizer, ids, targets,
+                learning_rate=rate, grad_clip=job.optim.grad_clip, accumulation=job.optim.accumulation,
+            )  # fmt: skip
+        except NonFinite as error:
+            raise TrainingFailed(
+                f"stopped at step {step + 1} before its update: {error}; the checkpoints are intact, "
+                f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}"
+            ) from None
+        after = time.perf_counter()
+        at_work += after - before
+        metrics = Metrics(
+            step=step + 1,
+            tokens=(step + 1) * job.batches.tokens_per_step,
+            seconds=after - began,
+            loss=result.loss,
+            val_bpb=None,
+            lr=rate,
+            grad_norm=result.grad_norm,
+            tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / at_work,
+            memory_bytes=resident_bytes(),
+        )
+        progress = Progress(step + 1, metrics.seconds, metrics)
+        job.on_step(metrics)
+
+
+def _due(step: int, every: int, total_steps: int) -> bool:
+    return step == total_steps or (step > 0 and step % every == 0)

@@ -1,0 +1,65 @@
+"""What training measures: the lines of metrics.jsonl, and the memory of this process."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One line of metrics.jsonl: the state of a run after `step` steps."""
+
+    step: int
+    tokens: int
+    """Trained on so far."""
+    seconds: float
+    """Of running so far, evaluations and saves included."""
+    loss: float
+    """Nats a token of this step's batch."""
+    val_bpb: float | None
+    """Bits per byte of the validation text, where this step was evaluated."""
+    lr: float
+    grad_norm: float
+    tokens_per_s: float
+    """Since the line before, without evaluations and saves."""
+    memory_bytes: int
+    """Resident memory of this process."""
+
+
+def append_metrics(path: Path, metrics: Metrics) -> None:
+    """Add one line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(metrics)) + "\n")
+
+
+def read_metrics(path: Path) -> list[Metrics]:
+    """All whole lines; a last line that a crash cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    read = []
+    for line in lines:
+        try:
+            read.append(Metrics(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return read
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; where the system does not tell, the most there has been."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most memory this process has had; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
