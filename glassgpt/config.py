@@ -11,6 +11,8 @@ from typing import Any, Literal
 from glassgpt import settings
 from glassgpt.settings import InputError, nearest
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
@@ -48,7 +50,7 @@ class GPTConfig:
         for name in ("vocab_size", "context_length", "embedding_dim", "n_heads", "n_layers"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         for name in ("n_kv_heads", "head_dim", "feed_forward_dim"):
-            _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "must be at least 1, or 0: the usual")
+            _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "must be at least 0 (the usual)")
         _require(self.vocab_size < 2**31, "model.vocab_size", self.vocab_size, "must be below 2^31")
         _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "must be in [0, 1)")
         _require(self.norm_eps > 0, "model.norm_eps", self.norm_eps, "must be above 0")
@@ -71,7 +73,7 @@ class GPTConfig:
             )
         if modern:
             _require(not self.qkv_bias, "model.qkv_bias", True, "must be false: the modern architecture has no biases")
-            _require(self.head_dim % 2 == 0, "model.head_dim", self.head_dim, "must be even: rotary positions turn pairs")
+            _require(self.head_dim % 2 == 0, "model.head_dim", self.head_dim, "must be even: rotary turns pairs")
         else:
             equal = self.head_dim * self.n_heads == self.embedding_dim
             _require(equal, "model.head_dim", self.head_dim, "must be embedding_dim / n_heads in the gpt2 architecture")
@@ -164,7 +166,7 @@ class RunConfig:
     tokens: int | None = None
     """Tokens to train on, rounded up to whole steps."""
     seed: int = 1337
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA, else fp32."""
     threads: int = 0
@@ -268,7 +270,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-xl": _GPT2 | {"n_layers": 48, "embedding_dim": 1600, "n_heads": 25},
     "modern-tiny": _MODERN | {"n_layers": 4, "embedding_dim": 128, "n_heads": 4, "context_length": 128},
     "modern-mini": _MODERN | {"n_layers": 6, "embedding_dim": 256, "n_heads": 4, "context_length": 256},
-    "modern-small": _MODERN | {"n_layers": 8, "embedding_dim": 512, "n_heads": 8, "n_kv_heads": 4, "context_length": 512},
+    "modern-small": _MODERN
+    | {"n_layers": 8, "embedding_dim": 512, "n_heads": 8, "n_kv_heads": 4, "context_length": 512},
     "modern-medium": _MODERN | {"n_layers": 12, "embedding_dim": 768, "n_heads": 12, "n_kv_heads": 4},
     "modern-large": _MODERN | {"n_layers": 24, "embedding_dim": 1024, "n_heads": 16, "n_kv_heads": 8},
 }
@@ -283,7 +286,8 @@ def preset(name: str) -> dict[str, Any]:
     known = PRESETS | {"gpt2-124m": PRESETS["gpt2-small"], "gpt2": PRESETS["gpt2-small"]}
     if name not in known:
         near = nearest(name, known)
-        raise InputError(f"no preset {name!r}: " + (f"did you mean {near}?" if near else f"known are {', '.join(known)}"))
+        hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+        raise InputError(f"no preset {name!r}: {hint}")
     return dict(known[name])
 
 

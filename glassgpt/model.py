@@ -226,6 +226,8 @@ class GPTModel(nn.Module):
         self.position_embedding = NoPositions() if modern else LearnedPositions(*learned)
         self.dropout = dropout_layer(config)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        for block in self.blocks:
+            block.attention.rotary = self.blocks[0].attention.rotary  # one table serves all layers
         self.final_norm = norm_layer(config)
         self.output_head = nn.Linear(config.embedding_dim, config.vocab_size, bias=False)
         if config.tie_embeddings:
@@ -269,7 +271,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Weights for the start of training, as GPT-2 has them (Radford et al. 2019, section 2.3).
 
     Matrices and embeddings are normal with standard deviation 0.02, biases 0. The two matrices of a block that
-    write into the residual stream are divided by sqrt(2 n_layers), so that the stream's variance does not grow with depth.
+    write into the residual stream are divided by sqrt(2 n_layers), so that its variance does not grow with depth.
     """
     n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules())
     for name, module in model.named_modules():

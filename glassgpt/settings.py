@@ -30,7 +30,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
 
 
-def build(cls: type[T], values: Mapping[str, Any], section: str = "", other_names: Mapping[str, str] | None = None) -> T:
+def build(
+    cls: type[T], values: Mapping[str, Any], section: str = "", other_names: Mapping[str, str] | None = None
+) -> T:
     """Build the dataclass `cls` from `values`, converting strings and checking every key and type.
 
     `section` is the prefix shown in errors ("model" gives "model.n_layers"); `other_names` maps what other
@@ -49,10 +51,6 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "", other_name
             hint = f"did you mean {prefix}{ours}?" if ours else f"known are: {', '.join(fields)}"
             raise InputError(f"unknown setting {prefix}{key}: {hint}")
         converted[name] = _convert(value, fields[name], prefix + name)
-    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
-    missing = [name for name in required if name not in converted]
-    if missing:
-        raise InputError(f"missing setting {prefix}{missing[0]}: it has no default and must be given")
     return cls(**converted)
 
 
@@ -123,7 +121,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 def _fields(cls: type) -> dict[str, Any]:
     """Field name -> resolved type, in order."""
     hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}  # pyrefly: ignore
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
 
 def _options(kind: Any) -> tuple[Any, ...]:

@@ -32,16 +32,19 @@ class GPT:
         return self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
 
     def ids(
-        self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling = Sampling(), sequence: int = 0
+        self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling | None = None, sequence: int = 0
     ) -> Iterator[int]:
         """The ids that follow `prompt`, one by one as they are chosen, until the model ends the document.
 
         Raises InputError for a prompt longer than the model's context.
         """
-        stop = self.tokenizer.end_of_text
-        ids = self.prompt_ids(prompt)
         return generate(
-            self.model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, sequence=sequence
+            self.model,
+            self.prompt_ids(prompt),
+            max_new_tokens=max_new_tokens,
+            sampling=sampling or Sampling(),
+            stop=self.tokenizer.end_of_text,
+            sequence=sequence,
         )
 
     def stream(

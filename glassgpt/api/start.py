@@ -14,7 +14,7 @@ from glassgpt import settings
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig, OptimConfig, RunConfig, Settings, preset
+from glassgpt.config import OTHER_TOOLS, DataConfig, Device, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
 from glassgpt.settings import InputError
@@ -61,7 +61,7 @@ def new_start(
     The later decides over the earlier: the defaults, the YAML file, the preset, the values given. Everything is
     checked before the text is read. Raises InputError.
     """
-    stored = settings.read_yaml(config_file) if config_file else {}
+    stored: dict[str, Any] = settings.read_yaml(config_file) if config_file else {}
     merged = _merge(stored, preset_name, given)
     Settings.from_dict({"model": merged["model"]} | {name: merged[name] for name in ("data", "optim", "run")})
     data = settings.build(DataConfig, merged["data"], "data", OTHER_TOOLS)
@@ -95,9 +95,9 @@ def resumed_start(run: str, given: Given) -> Start:
     checkpoint = point.checkpoint
     chosen = Settings.from_dict(settings.read_yaml(directory.path / "config.yaml"))
     _refuse_changes(chosen, given, directory.path)
-    changed = dict(given.get("run", {}))
-    if changed.get("steps") or changed.get("tokens"):
-        changed = {"steps": None, "tokens": None} | changed
+    changed: dict[str, Any] = dict(given.get("run", {}))
+    if changed.get("steps") or changed.get("tokens"):  # one of the two stands for the length of a run
+        changed = {"steps": None, "tokens": None, **changed}
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
     prepared = _prepared_again(chosen)
@@ -135,7 +135,7 @@ def prepared_of(directory: Path) -> Prepared:
 def _merge(stored: Mapping[str, Any], preset_name: str | None, given: Given) -> dict[str, dict[str, Any]]:
     """Section -> values, without what must wait for the text."""
     model = dict(given.get("model", {}))
-    stored_model = dict(stored.get("model") or {})
+    stored_model: dict[str, Any] = dict(stored.get("model") or {})
     if preset_name is None and not stored_model and "architecture" not in model:
         preset_name = DEFAULT_PRESET
     if stored_model and model:  # a size that follows from another is not kept when the other is given anew
@@ -162,7 +162,7 @@ def _merge(stored: Mapping[str, Any], preset_name: str | None, given: Given) -> 
 def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
     """Replace every "auto" by what it is on this machine and for this text, and count the steps."""
     run = chosen.run
-    device = run.device if run.device != "auto" else _device()
+    device = _device() if run.device == "auto" else run.device
     if run.device == "cuda" and not torch.cuda.is_available():
         raise InputError("run.device is cuda, but PyTorch finds no CUDA device here: leave --run.device out")
     if run.device == "mps" and not torch.backends.mps.is_available():
@@ -189,7 +189,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _device() -> str:
+def _device() -> Device:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -18,11 +18,11 @@ from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.model import GPTModel, initialise
 from glassgpt.optim.groups import make_optimizer, restore_optimizer
 from glassgpt.planning.memory import checkpoint_bytes, training_memory
-from glassgpt.planning.parameters import parameters
+from glassgpt.planning.parameters import total_parameters
 from glassgpt.training.interruption import stop_on_signals
 from glassgpt.training.loop import Job, Progress
 from glassgpt.training.loop import train as train_loop
-from glassgpt.training.metrics import Metrics, peak_bytes
+from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.probe import seconds_per_step
 from glassgpt.training.step import NextTokenLoss
 
@@ -140,10 +140,11 @@ def train(
 
 def _train(start: Start, listener: Listener) -> Run:
     chosen, prepared = start.settings, start.prepared
+    interpreter_bytes = resident_bytes()  # what is there before the model
     torch.set_num_threads(chosen.run.threads)
     torch.use_deterministic_algorithms(chosen.run.deterministic)
     model, optimizer, progress, pace = _build(start)
-    predicted = _predict(start, pace)
+    predicted = _predict(start, pace, interpreter_bytes)
     recorder = Recorder(start, model, optimizer)
     write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
     _write_json(start.directory.path / "plan.json", dataclasses.asdict(predicted))
@@ -202,16 +203,18 @@ def _build(start: Start) -> tuple[GPTModel, torch.optim.Optimizer, Progress, flo
     return model, optimizer, Progress(), seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation)
 
 
-def _predict(start: Start, seconds_per_step: float) -> Costs:
+def _predict(start: Start, seconds_per_step: float, interpreter_bytes: int) -> Costs:
     chosen = start.settings
+    optim = chosen.optim
+    memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes)
     tokens_per_step = start.batches.tokens_per_step
     return Costs(
-        parameters=sum(parameters(chosen.model).values()),
+        parameters=total_parameters(chosen.model),
         steps=start.total_steps,
         tokens=start.total_steps * tokens_per_step,
         seconds=start.total_steps * seconds_per_step * (1 + EVALUATION_SHARE),
         tokens_per_s=tokens_per_step / seconds_per_step,
-        memory_bytes=sum(training_memory(chosen.model, chosen.optim).values()),
+        memory_bytes=memory["total"],
         checkpoint_bytes=checkpoint_bytes(chosen.model),
     )
 

@@ -98,7 +98,7 @@ def _open(directory: str) -> "Prepared":
 
     path = Path(directory)
     if not path.is_dir():
-        raise InputError(f"no directory {directory}: give a prepared text, as `glassgpt data prepare` names it, or a run")
+        raise InputError(f"no directory {directory}: give a prepared text (`glassgpt data prepare` names it) or a run")
     return open_prepared(path) if (path / "prepared.json").exists() else prepared_of(path)
 
 

@@ -1,13 +1,20 @@
 """`glassgpt generate`: a model writes on."""
 
+import dataclasses
 import json
 import sys
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from glassgpt.settings import InputError
+
+if TYPE_CHECKING:
+    from glassgpt.api.loaded import GPT
+    from glassgpt.generation.sampling import Sampling
 
 
 def generate(
@@ -64,40 +71,53 @@ def generate(
     for number in range(num_samples):
         if number and not as_json:
             print("\n---")
-        began = time.perf_counter()
-        first = began
-        ids: list[int] = []
-        written: list[str] = []
-        if not as_json:
-            print(prompt, end="", flush=True)
-
-        def timed(number: int = number, ids: list[int] = ids, began: float = began):
-            nonlocal first
-            for token in gpt.ids(prompt, max_new_tokens, sampling, number):
-                if not ids:
-                    first = time.perf_counter()
-                ids.append(token)
-                yield token
-
-        for piece in gpt.decode_stream(timed()):
-            written.append(piece)
-            if not as_json:
-                print(piece, end="", flush=True)
-        ended = time.perf_counter()
-        samples.append(
-            {
-                "text": prompt + "".join(written),
-                "ids": ids,
-                "tokens_per_s": len(ids) / (ended - began),
-                "time_to_first_token_s": first - began,
-            }
-        )
+        samples.append(_write(gpt, prompt, max_new_tokens, sampling, number, show=not as_json))
     if as_json:
-        print(json.dumps(samples[0] if num_samples == 1 else samples[0] | {"samples": samples}))
+        values = [dataclasses.asdict(sample) for sample in samples]
+        print(json.dumps(values[0] if num_samples == 1 else values[0] | {"samples": values}))
         return 0
-    print(flush=True)
-    speed = sum(len(sample["ids"]) for sample in samples) / sum(len(s["ids"]) / s["tokens_per_s"] for s in samples if s["ids"])
-    first_ms = 1000 * samples[0]["time_to_first_token_s"]
-    shown = f" {directory}" if directory else ""
-    print(f"\n{speed:.0f} tokens/s, first after {first_ms:.0f} ms. Next: glassgpt eval{shown}", file=sys.stderr)
+    n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
+    first = 1000 * samples[0].time_to_first_token_s
+    after = f"glassgpt eval{' ' + directory if directory else ''}"
+    print(f"\n\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
     return 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that was written, and how fast."""
+
+    text: str
+    """The prompt included."""
+    ids: list[int]
+    """Of the new tokens."""
+    seconds: float
+    tokens_per_s: float
+    time_to_first_token_s: float
+
+
+def _write(gpt: "GPT", prompt: str, max_new_tokens: int, sampling: "Sampling", sequence: int, show: bool) -> Sample:
+    """Let the model write, printing as it goes."""
+    began = time.perf_counter()
+    ids: list[int] = []
+    times: list[float] = []
+
+    new_ids = gpt.ids(prompt, max_new_tokens, sampling, sequence)  # refuses a prompt before anything is printed
+
+    def watched() -> Iterator[int]:
+        for token in new_ids:
+            ids.append(token)
+            times.append(time.perf_counter())
+            yield token
+
+    pieces = gpt.decode_stream(watched())
+    text = prompt
+    if show:
+        print(prompt, end="", flush=True)
+    for piece in pieces:
+        text += piece
+        if show:
+            print(piece, end="", flush=True)
+    seconds = time.perf_counter() - began
+    first = times[0] - began if times else seconds
+    return Sample(text, ids, seconds, len(ids) / seconds, first)

@@ -29,7 +29,7 @@ for order, (verb, place, summary) in enumerate((
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order)
 
-TAKES_SETTINGS = ("train",)
+TAKES_SETTINGS = ("train", "plan")
 """The commands that take `--section.field value`."""
 
 
@@ -67,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         overrides, arguments = settings.split_overrides(arguments, SECTIONS)
     command, bound, unparsed = app.parse_args(arguments or ["--help"], exit_on_error=False, print_error=False)
     if "overrides" in unparsed:
-        bound.kwargs["overrides"] = overrides
+        bound.arguments["overrides"] = overrides
     return command(*bound.args, **bound.kwargs) or 0
 
 
@@ -78,11 +78,12 @@ def _fail(message: str, code: int) -> int:
 
 def _advice(error: Exception) -> str:
     """The message on one line; another tool's flag is answered with ours."""
-    if isinstance(error, UnknownOptionError) and error.token is not None and error.token.keyword:
-        given = error.token.keyword
+    if isinstance(error, UnknownOptionError) and error.token is not None:
+        given = (error.token.keyword or error.token.value).partition("=")[0]
         name = given.removeprefix("--").replace("-", "_")
         wanted = OTHER_TOOLS.get(name, name)
         for section, kind in SECTIONS.items():
             if wanted in kind.__dataclass_fields__:
-                return f"unknown option {given}: did you mean --{section}.{wanted.replace('_', '-')} of `glassgpt train`?"
+                flag = f"--{section}.{wanted}".replace("_", "-")
+                return f"unknown option {given}: did you mean {flag} (of `glassgpt train`)?"
     return " ".join(str(error).split())

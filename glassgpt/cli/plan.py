@@ -1,0 +1,139 @@
+"""`glassgpt plan`: what a model is and costs, from its config alone. Torch is not needed."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from glassgpt import settings
+from glassgpt.cli.words import count, size
+from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, preset
+from glassgpt.settings import InputError
+
+BAR = 24
+"""Columns of a bar that stands for everything."""
+
+
+def plan(
+    what: str = "gpt2-small",
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
+) -> int:
+    """Say what a model is and costs: parameters, storage, memory to train, arithmetic.
+
+    Any field can be changed, such as --model.n-layers 6, and the batch that memory is counted for with
+    --optim.batch-size 4.
+
+    Parameters
+    ----------
+    what
+        A preset, a run, a checkpoint, any Hugging Face directory, or a text (the model that `train` takes for it).
+    as_json
+        Print one JSON object, and nothing else, on standard output.
+    """
+    from glassgpt.planning.plan import plan as plan_of
+
+    given = overrides or {}
+    for section in ("data", "run"):
+        if given.get(section):
+            field = next(iter(given[section]))
+            raise InputError(f"--{section}.{field} does not change what a model costs: leave it out")
+    name, config, about = _config(what, given.get("model", {}))
+    optim = settings.build(OptimConfig, {"batch_size": 4, **given.get("optim", {})}, "optim", OTHER_TOOLS)
+    result = plan_of(config, optim)
+    if as_json:
+        print(json.dumps({"name": name, "model": config.to_dict()} | result.to_dict()))
+        return 0
+
+    total = sum(result.parameters.values())
+    shape = f"{config.n_layers} layers, {config.embedding_dim} wide, {config.n_heads} heads"
+    print(f"{name}: {config.architecture}, {shape}")
+    if about:
+        print(about)
+    print(f"\nParameters {total:>28,}")
+    for component, number in result.parameters.items():
+        print(f"  {component.replace('_', ' '):<22}{number:>15,}  {number / total:>6.1%}  {_bar(number / total)}")
+    print("\nStorage of the weights")
+    for precision, n_bytes in result.bytes.items():
+        share = n_bytes / result.bytes["fp32"]
+        print(f"  {precision:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(share)}")
+    print(f"  {'checkpoint to resume':<22}{result.checkpoint_bytes / 2**20:>12,.2f} MB")
+    memory = result.training_memory
+    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, fp32, AdamW"
+    print(f"\nMemory to train ({batch}), at its peak {size(memory['total'])}")
+    for part, n_bytes in memory.items():
+        if part != "total":
+            share = n_bytes / memory["total"]
+            print(f"  {part:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(min(1.0, share))}")
+    flops = result.flops_per_token
+    print("\nA token")
+    print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")
+    print(f"  {'backward':<22}{count(flops['backward']):>15} FLOP")
+    print(f"  {'in the cache':<22}{size(result.cache_bytes_per_token):>15}")
+    if what in ("gpt2-small", "gpt2-124m", "gpt2") and not given.get("model"):
+        from glassgpt.planning.parameters import meanings_of_124m
+
+        print('\n"124M" has four meanings')
+        for meaning, number in meanings_of_124m().items():
+            print(f"  {number:>12,}  {meaning}")
+    print("\n(MB are 2^20 bytes, as in the chapter.)")
+    print(f"\nNext: {_next(what, name)}", file=sys.stderr)
+    return 0
+
+
+def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
+    """Name, config, and a line about where it came from."""
+    path = Path(what)
+    if not path.exists() and not glob_like(what):
+        try:
+            values = preset(what)
+        except InputError as error:
+            if "/" not in what and not path.suffix and what != "pydoc":
+                raise InputError(f"{error} (a run, a model directory or a text will do as well)") from None
+        else:
+            return what, GPTConfig.from_dict(values | dict(model)), ""
+    if path.is_dir():
+        from glassgpt.checkpoint.run import find_checkpoint
+
+        try:
+            found = find_checkpoint(what)
+        except InputError:
+            if not any(path.glob("*.txt")):
+                raise
+        else:
+            from glassgpt.checkpoint.huggingface_config import load_config
+
+            values = load_config(found).to_dict()
+            return os.path.relpath(found), GPTConfig.from_dict(values | dict(model)), ""
+    from glassgpt.text.documents import read_documents
+    from glassgpt.text.kinds import auto_spec, parse_spec
+
+    n_bytes = sum(len(document.text.encode()) for document in read_documents([what]).documents)
+    spec = auto_spec(n_bytes)
+    vocab_size = parse_spec(spec)[1] or 257
+    values = PRESETS["modern-tiny"] | {"vocab_size": vocab_size} | dict(model)
+    return "modern-tiny", GPTConfig.from_dict(values), f"for {what}: {n_bytes:,} bytes, tokenizer {spec}"
+
+
+def glob_like(what: str) -> bool:
+    """Whether it is a pattern of files."""
+    return any(sign in what for sign in "*?[")
+
+
+def _bar(share: float) -> str:
+    eighths = round(share * BAR * 8)
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
+
+
+def _next(what: str, name: str) -> str:
+    if Path(what).is_dir():
+        return f"glassgpt generate {what}"
+    if Path(what).is_file():
+        return f"glassgpt train {what}"
+    return f"glassgpt train book.txt --preset {name}"

@@ -38,7 +38,7 @@ def train(
     tokens
         Tokens to train on, instead of --steps.
     preset
-        modern-tiny (the default), modern-mini, modern-small, modern-medium, modern-large, gpt2-small, gpt2-medium, gpt2-large or gpt2-xl.
+        modern-tiny (the default), -mini, -small, -medium or -large, or gpt2-small, -medium, -large or -xl.
     tokenizer
         auto (by the size of the text), gpt2, bpe:N (N tokens, trained on your text), chars or bytes.
     val_fraction

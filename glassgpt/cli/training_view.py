@@ -136,7 +136,8 @@ class LiveView(PlainView):
         label = "loss "
         curve = loss_blocks(self.losses, max(10, width - len(label) - 16))
         ends = f" {self.losses[0]:.2f} > {metrics.loss:.2f}"
-        self.live.update(Text.assemble((label, "dim"), (curve, "cyan"), (ends, "dim"), "\n", _fit(self.status(metrics), width)))
+        status = _fit(self.status(metrics), width)
+        self.live.update(Text.assemble((label, "dim"), (curve, "cyan"), (ends, "dim"), "\n", status))
 
 
 def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
@@ -158,13 +159,13 @@ def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
         ("tokens", f"{facts.tokenizer}: {facts.vocab_size:,} different, {facts.train_tokens:,} to train on"),
         (
             "model",
-            f"{model.architecture}: {model.n_layers} layers, {model.embedding_dim} wide, {model.n_heads} heads{grouped}, "
-            f"context {model.context_length}: {count(costs.parameters)} parameters",
+            f"{model.architecture}: {model.n_layers} layers, {model.embedding_dim} wide, {model.n_heads} heads{grouped}"
+            f", context {model.context_length}: {count(costs.parameters)} parameters",
         ),
         (
             "training",
-            f"{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: {count(costs.tokens)} tokens, "
-            f"{epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
+            f"{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: {count(costs.tokens)} tokens"
+            f", {epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
         ),
         ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
         (

@@ -24,8 +24,8 @@ from glassgpt.config import DataConfig
 from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Document
-from glassgpt.text.tokenizer import Tokenizer
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
+from glassgpt.text.tokenizer import Tokenizer
 
 FORMAT = 1
 MANY_DOCUMENTS = 20
@@ -82,14 +82,15 @@ def prepare(documents: Sequence[Document], config: DataConfig, cache: Path) -> P
     if not train or not val or sum(map(len, train)) < 2 or sum(map(len, val)) < 2:
         n = sum(len(document.text) for document in documents)
         raise InputError(
-            f"the text has {n} characters, too few to keep {config.val_fraction:.0%} apart for validation: give a longer text"
+            f"the text has {n} characters, too few to keep {config.val_fraction:.0%} apart for validation: "
+            "give a longer text"
         )
     tokenizer = train_tokenizer(spec, train)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
     except OSError as error:
-        raise InputError(f"cannot write to {cache}: {error.strerror}; choose another folder with --data.cache") from None
+        raise InputError(f"cannot write to {cache}: {error.strerror}; choose another with --data.cache") from None
     try:
         n_train = write_shard(aside / "train.shard", token_parts(train, tokenizer), tokenizer.vocab_size)
         n_val = write_shard(aside / "val.shard", token_parts(val, tokenizer), tokenizer.vocab_size)
@@ -123,7 +124,8 @@ def open_prepared(directory: Path) -> Prepared:
     except OSError:
         raise InputError(f"{directory} is no prepared text (it has no prepared.json): prepare the text again") from None
     except (ValueError, TypeError):
-        raise InputError(f"{directory / 'prepared.json'} was altered: delete its folder and prepare the text again") from None
+        path = directory / "prepared.json"
+        raise InputError(f"{path} was altered: delete its folder and prepare the text again") from None
     tokenizer = Tokenizer.load(directory)
     shards = {}
     for part, n_tokens in (("train", facts.train_tokens), ("val", facts.val_tokens)):

@@ -6,7 +6,7 @@
         12     4  bytes of one id, uint32: 2 where the vocabulary fits 16 bits, else 4
         16     8  vocab_size, uint64
         24     8  number of ids, uint64
-        32    32  SHA-256 of the ids
+        32    32  SHA-256 of the ids and then the 32 bytes above
         64        the ids
 
 `read_shard` checks all of it, so a truncated or altered file is refused before its first id is used.
@@ -24,7 +24,8 @@ import numpy.typing as npt
 from glassgpt.settings import InputError
 
 MAGIC, VERSION = b"GLASSGPT", 1
-HEADER = struct.Struct("<8sIIQQ32s")
+FIELDS = struct.Struct("<8sIIQQ")
+HEADER_SIZE = FIELDS.size + 32
 
 Ids = npt.NDArray[np.integer]
 """A one-dimensional array of token ids, uint16 or uint32."""
@@ -42,16 +43,18 @@ def write_shard(path: Path, parts: Iterable[npt.NDArray[np.integer]], vocab_size
     """
     dtype, digest, n_ids = id_dtype(vocab_size), hashlib.sha256(), 0
     with path.open("wb") as file:
-        file.write(bytes(HEADER.size))
+        file.write(bytes(HEADER_SIZE))
         for part in parts:
             if part.size and not 0 <= int(part.min()) <= int(part.max()) < vocab_size:
-                raise InputError(f"token id {int(part.max())} is outside the vocabulary of {vocab_size}: prepare it anew")
+                raise InputError(f"token id {int(part.max())} is outside the vocabulary of {vocab_size}: prepare anew")
             payload = part.astype(dtype, copy=False).tobytes()
             digest.update(payload)
             file.write(payload)
             n_ids += part.size
+        fields = FIELDS.pack(MAGIC, VERSION, dtype.itemsize, vocab_size, n_ids)
+        digest.update(fields)
         file.seek(0)
-        file.write(HEADER.pack(MAGIC, VERSION, dtype.itemsize, vocab_size, n_ids, digest.digest()))
+        file.write(fields + digest.digest())
         file.flush()
         os.fsync(file.fileno())
     return n_ids
@@ -62,22 +65,22 @@ def read_shard(path: Path) -> tuple[Ids, int]:
     again = "delete its folder and prepare the text again"
     try:
         with path.open("rb") as file:
-            head = file.read(HEADER.size)
+            head = file.read(HEADER_SIZE)
     except OSError as error:
         raise InputError(f"cannot read the shard {path}: {error.strerror}; {again}") from None
-    if len(head) < HEADER.size or head[:8] != MAGIC:
+    if len(head) < HEADER_SIZE or head[:8] != MAGIC:
         raise InputError(f"{path} is no shard of GlassGPT (its header is missing): {again}")
-    _, version, width, vocab_size, n_ids, digest = HEADER.unpack(head)
+    _, version, width, vocab_size, n_ids = FIELDS.unpack(head[: FIELDS.size])
     if version != VERSION or width not in (2, 4):
         raise InputError(f"{path} has version {version}, this GlassGPT reads {VERSION}: {again}")
-    expected = HEADER.size + width * n_ids
+    expected = HEADER_SIZE + width * n_ids
     if path.stat().st_size != expected:
         raise InputError(f"{path} has {path.stat().st_size} bytes, its header says {expected}: {again}")
-    if n_ids == 0:
-        return np.empty(0, np.dtype(f"<u{width}")), vocab_size
-    ids = np.memmap(path, np.dtype(f"<u{width}"), "r", HEADER.size, (n_ids,))
-    if hashlib.sha256(ids).digest() != digest:  # pyrefly: ignore[bad-argument-type]
+    ids = np.memmap(path, np.dtype(f"<u{width}"), "r", HEADER_SIZE, (n_ids,)) if n_ids else np.empty(0, np.uint16)
+    digest = hashlib.sha256(ids)  # pyrefly: ignore[bad-argument-type]
+    digest.update(head[: FIELDS.size])
+    if digest.digest() != head[FIELDS.size :]:
         raise InputError(f"{path} was altered since it was written (its SHA-256 differs): {again}")
-    if int(ids.max()) >= vocab_size:
+    if n_ids and int(ids.max()) >= vocab_size:
         raise InputError(f"{path} holds id {int(ids.max())}, its vocabulary ends at {vocab_size - 1}: {again}")
     return ids, vocab_size

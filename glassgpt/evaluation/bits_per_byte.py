@@ -62,7 +62,7 @@ def evaluate(
     Raises InputError for fewer than two tokens or an id outside the vocabulary, Stopped when `stop()` says so.
     """
     if len(ids) < 2:
-        raise InputError(f"the text has {len(ids)} tokens, but at least 2 are needed to predict one: give a longer text")
+        raise InputError(f"the text has {len(ids)} tokens, but to predict one takes at least 2: give a longer text")
     if int(ids.max()) >= model.config.vocab_size:
         raise InputError(
             f"token id {int(ids.max())} is outside the model's vocabulary of {model.config.vocab_size}: "

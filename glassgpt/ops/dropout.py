@@ -60,5 +60,5 @@ def _raw_draw() -> int:
 class PortableDropout(nn.Dropout):
     """`nn.Dropout` with the portable stream."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (nn.Dropout's own name for it)
         return portable_dropout(input, self.p) if self.training and self.p > 0 else input

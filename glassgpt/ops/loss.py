@@ -33,7 +33,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """d loss / d logits = (softmax - one hot) / number of targets; the two gradients are GEMMs with it."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int) -> Tensor:
+    def forward(  # pyrefly: ignore[bad-override]
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
+    ) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         n_targets = (targets != IGNORED).sum().clamp(min=1)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)

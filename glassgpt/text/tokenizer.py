@@ -55,7 +55,7 @@ class Tokenizer:
         """
         if not allow_special:
             return self._encode_ordinary(text)
-        ids = []
+        ids: list[int] = []
         start = 0
         for found in self._special.finditer(text):
             ids += self._encode_ordinary(text[start : found.start()])

@@ -1,0 +1,67 @@
+"""The manifest of a checkpoint: size and SHA-256 of every file in it, written last and checked before use.
+
+It tells a damaged checkpoint from a sound one (a bad disk, a copy cut short, an edit); it is no signature.
+Files that it does not name, such as a README added later, are not checked, and nothing here reads them.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from glassgpt.checkpoint.atomic import FileSum
+from glassgpt.settings import InputError
+
+MANIFEST = "manifest.json"
+TRAINER = "trainer/"
+"""Where a checkpoint keeps what only the continuation of its training needs."""
+
+_FORMAT = 1
+
+
+def manifest_bytes(sums: dict[str, FileSum]) -> bytes:
+    """The content of manifest.json for these files (name within the checkpoint, with `/` -> sum)."""
+    files = {name: {"bytes": total.n_bytes, "sha256": total.sha256} for name, total in sums.items()}
+    return (json.dumps({"format": _FORMAT, "files": files}, indent=1) + "\n").encode()
+
+
+def verify_checkpoint(directory: Path, *, model: bool = True, trainer: bool = True) -> None:
+    """Compare every file with the manifest, or only those of the `model` or of its `trainer`.
+
+    A directory without a manifest, written by another tool, has nothing to be compared with and passes.
+    Raises InputError naming the first file that is missing, truncated or altered.
+    """
+    if not (directory / MANIFEST).exists():
+        return
+    for name, saved in _read_manifest(directory / MANIFEST).items():
+        if trainer if name.startswith(TRAINER) else model:
+            _verify_file(directory / name, saved)
+
+
+def _verify_file(path: Path, saved: FileSum) -> None:
+    instead = f"take another checkpoint (or delete {MANIFEST} to use this one unchecked)"
+    if not path.is_file():
+        raise InputError(f"{path} is missing from its checkpoint: {instead}")
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes != saved.n_bytes:
+            raise InputError(f"{path} has {n_bytes} bytes, but was saved with {saved.n_bytes}: {instead}")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; {instead}") from None
+    if sha256 != saved.sha256:
+        raise InputError(f"{path} was altered since it was saved (its SHA-256 differs): {instead}")
+
+
+def _read_manifest(path: Path) -> dict[str, FileSum]:
+    """The sums in a manifest that is byte for byte as we write it and names only files beside it."""
+    try:
+        content = path.read_bytes()
+        entries = json.loads(content)["files"].items()
+        sums = {name: FileSum(n_bytes=entry["bytes"], sha256=entry["sha256"]) for name, entry in entries}
+        outside = any(".." in Path(name).parts or Path(name).is_absolute() for name in sums)
+        if manifest_bytes(sums) == content and not outside:
+            return sums
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise InputError(f"{path} was altered since it was saved: take another checkpoint")

@@ -1,0 +1,227 @@
+"""A run's directory: its checkpoints, which of them is the best and which the latest; and what a DIR means.
+
+`run.json` is what counts; `best` and `latest` beside it are links for people and other tools. No torch here.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glassgpt.checkpoint.atomic import discard, link, write_atomically
+from glassgpt.checkpoint.huggingface_config import CONFIG
+from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.settings import InputError, nearest
+
+RUNS = Path("runs")
+"""Where runs live, below the working directory."""
+RUN_FILE = "run.json"
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """Where training goes on, and why not from a later checkpoint (one line each)."""
+
+    checkpoint: Path
+    passed_over: tuple[str, ...]
+
+
+class RunDirectory:
+    """The directory of one run. One process writes to it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the checkpoint of a step belongs."""
+        return self.path / f"step-{step:08d}"
+
+    def checkpoints(self) -> list[Path]:
+        """Every checkpoint, earliest step first."""
+        found = [path for path in _folders(self.path) if _STEP.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+    @property
+    def best(self) -> Path | None:
+        """The checkpoint with the lowest bits per byte on the validation text, if one was evaluated."""
+        return self._recorded("best")
+
+    @property
+    def latest(self) -> Path | None:
+        """The checkpoint that was recorded last; where there is no record, the one of the highest step."""
+        return self._recorded("latest") or next(reversed(self.checkpoints()), None)
+
+    def record(self, step: int, val_bpb: float | None) -> None:
+        """Note that the checkpoint of `step` was saved, and later again with what its evaluation gave.
+
+        Updates run.json and the two links. Raises SaveError where the system refuses.
+        """
+        if val_bpb is not None and not math.isfinite(val_bpb):
+            val_bpb = None
+        values = self._read()
+        values["latest"] = {"step": step, "val_bpb": val_bpb}
+        if val_bpb is not None and self._beats_best(step, val_bpb):
+            values["best"] = values["latest"]
+        write_atomically(self.path / RUN_FILE, (json.dumps(values, indent=2) + "\n").encode())
+        for name in ("best", "latest"):
+            if name in values:
+                link(self.path / name, self.checkpoint_path(values[name]["step"]).name)
+
+    def prune(self) -> None:
+        """Remove every checkpoint but the best and the latest."""
+        kept = (self.best, self.latest)
+        for checkpoint in self.checkpoints():
+            if checkpoint not in kept:
+                discard(checkpoint)
+
+    def resume_point(self) -> ResumePoint:
+        """The newest checkpoint that is intact and has the trainer's state. Raises InputError if none is."""
+        passed_over: list[str] = []
+        for checkpoint in reversed(self.checkpoints()):
+            try:
+                if not (checkpoint / MANIFEST).is_file():
+                    raise InputError(f"{checkpoint} has no {MANIFEST}, so it may be damaged")
+                if not (checkpoint / "trainer").is_dir():
+                    raise InputError(f"{checkpoint} has no trainer state")
+                verify_checkpoint(checkpoint)
+            except InputError as damage:
+                passed_over.append(str(damage))
+                continue
+            return ResumePoint(checkpoint=checkpoint, passed_over=tuple(passed_over))
+        why = f" ({passed_over[0]})" if passed_over else ""
+        raise InputError(f"{self.path} has no checkpoint to resume from{why}: start anew with `glassgpt train`")
+
+    def model(self) -> Path:
+        """The checkpoint that the run stands for: its best, else the newest intact one. Raises InputError."""
+        if self.best:
+            return self.best
+        damage = None
+        for checkpoint in reversed(self.checkpoints()):
+            try:
+                verify_checkpoint(checkpoint, trainer=False)
+            except InputError as error:
+                damage = damage or error
+                continue
+            return checkpoint
+        raise damage or InputError(
+            f"{self.path} is no model: it is neither a run with a checkpoint in it nor a model directory, "
+            f"which holds {CONFIG}, model.safetensors and tokenizer.json"
+        )
+
+    def _beats_best(self, step: int, val_bpb: float) -> bool:
+        best = self._read().get("best")
+        if best is None or self.best is None or best["val_bpb"] is None:
+            return True
+        return best["step"] == step or val_bpb < best["val_bpb"]
+
+    def _recorded(self, name: str) -> Path | None:
+        entry = self._read().get(name)
+        path = self.checkpoint_path(entry["step"]) if entry else None
+        return path if path and path.is_dir() else None
+
+    def _read(self) -> dict[str, Any]:
+        """run.json without entries that make no sense; empty where there is none yet."""
+        try:
+            values = json.loads((self.path / RUN_FILE).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        entries = values.items() if isinstance(values, dict) else ()
+        return {name: entry for name, entry in entries if _is_entry(entry) or name not in ("best", "latest")}
+
+
+def new_run(out: str | None, name: str) -> RunDirectory:
+    """Make the directory of a new run: `out`, else runs/<name>, runs/<name>-2, ...: the first that is free.
+
+    Raises InputError where `out` holds something or cannot be made.
+    """
+    try:
+        if out is not None:
+            path = Path(out)
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise InputError(f"--out {out} is not empty: choose another, or go on with --resume {out}")
+            return RunDirectory(path)
+        RUNS.mkdir(exist_ok=True)
+        n = 1
+        while True:
+            path = RUNS / (name if n == 1 else f"{name}-{n}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                n += 1
+                continue
+            return RunDirectory(path)
+    except OSError as error:
+        raise InputError(f"cannot make the directory {error.filename}: {error.strerror}; choose --out") from None
+
+
+def find_checkpoint(directory: str | Path | None) -> Path:
+    """The model directory that `directory` stands for.
+
+    It may be a run (its best checkpoint), a checkpoint, a run's `best` or `latest`, or any Hugging Face
+    directory; None is the newest run. Raises InputError where it is none of them.
+    """
+    if directory is None:
+        return _newest_run().model()
+    path = _existing(Path(directory))
+    return path if (path / CONFIG).is_file() else RunDirectory(path).model()
+
+
+def find_run(directory: str | Path | None) -> RunDirectory:
+    """The run that `directory`, itself a run or a checkpoint in one, stands for; None is the newest run."""
+    if directory is None:
+        return _newest_run()
+    path = _existing(Path(directory))
+    run = RunDirectory(path.parent if _STEP.fullmatch(path.name) else path)
+    if not run.checkpoints():
+        raise InputError(f"{path} is no run with a checkpoint in it: give a directory that `glassgpt train` made")
+    return run
+
+
+def _existing(path: Path) -> Path:
+    """The directory at `path`; `best` and `latest` are followed, be they links or text files."""
+    try:
+        if path.is_symlink():
+            path = path.parent / path.readlink()
+        elif path.is_file() and path.name in ("best", "latest"):
+            path = path.parent / Path(path.read_text(encoding="utf-8").strip()).name
+        if path.is_dir():
+            return path
+    except (OSError, ValueError):  # an unreadable place, or a name that can be none
+        raise InputError(f"cannot open the directory {path}") from None
+    if path.exists():
+        raise InputError(f"{path} is a file: give the directory of a run or a model")
+    folders = [*_folders(path.parent), *_folders(RUNS)]
+    near = nearest(path.name, [folder.name for folder in folders])
+    hint = next((f"did you mean {folder}?" for folder in folders if folder.name == near), None)
+    raise InputError(f"no directory {path}: " + (hint or "give a run, a checkpoint or a model directory"))
+
+
+def _newest_run() -> RunDirectory:
+    runs = [run for run in map(RunDirectory, _folders(RUNS)) if run.checkpoints()]
+    if not runs:
+        raise InputError(f"no run in {RUNS}/ yet: make one with `glassgpt train`, or give a model directory")
+    return max(runs, key=_last_change)
+
+
+def _last_change(run: RunDirectory) -> float:
+    record = run.path / RUN_FILE
+    return (record if record.is_file() else run.path).stat().st_mtime
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and type(entry.get("step")) is int
+        and (entry.get("val_bpb") is None or isinstance(entry["val_bpb"], int | float))
+    )

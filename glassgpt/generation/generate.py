@@ -1,0 +1,125 @@
+"""Text, one token after the other: score what comes next, choose, append, repeat.
+
+`generate_plain` is the chapter's loop and computes every position again for each token. `generate` keeps the
+keys and values and computes the new position only. Both give the same tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glassgpt.generation.cache import make_cache
+from glassgpt.generation.linear import OneDnnLinear
+from glassgpt.generation.sampling import Sampling, choose
+from glassgpt.model import GPTModel, LayerCache
+from glassgpt.settings import InputError
+
+
+def visible_start(length: int, context_length: int) -> int:
+    """Where the window starts through which the model sees a text of `length` tokens: text[start:length].
+
+    Up to context_length it sees all. Then the window moves on by a quarter of the context at once, so that it
+    always holds more than three quarters: a window that moved with every token would give every token another
+    position each time, and nothing that was computed before could be kept.
+    """
+    overflow = max(0, length - context_length)
+    step = max(1, context_length // 4)
+    return -(-overflow // step) * step
+
+
+def generate(
+    model: GPTModel,
+    ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: int | None = None,
+    sequence: int = 0,
+) -> Iterator[int]:
+    """Continue the prompt `ids`, yielding each new token as soon as it is chosen.
+
+    Ends after `max_new_tokens`, or where the model chooses the token `stop`, which is not yielded. Several
+    samples of one prompt differ in `sequence`. The model must be in eval mode.
+
+    Raises InputError, before the first token, for a prompt that is empty, too long or holds an unknown id.
+    """
+    _check(model, ids, max_new_tokens)
+    return _cached(model, list(ids), max_new_tokens, sampling, stop, sequence)
+
+
+def generate_plain(
+    model: GPTModel,
+    ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: int | None = None,
+    sequence: int = 0,
+) -> Iterator[int]:
+    """The same without a cache, as the chapter does it."""
+    _check(model, ids, max_new_tokens)
+    return _plain(model, list(ids), max_new_tokens, sampling, stop, sequence)
+
+
+def _plain(
+    model: GPTModel, ids: list[int], max_new_tokens: int, sampling: Sampling, stop: int | None, sequence: int
+) -> Iterator[int]:
+    for _ in range(max_new_tokens):
+        start = visible_start(len(ids), model.config.context_length)
+        token = choose(next_logits(model, ids[start:]), sampling, sequence, len(ids))
+        if token == stop:
+            return
+        ids.append(token)
+        yield token
+
+
+def _cached(
+    model: GPTModel, ids: list[int], max_new_tokens: int, sampling: Sampling, stop: int | None, sequence: int
+) -> Iterator[int]:
+    context_length = model.config.context_length
+    cache = make_cache(model.config.n_layers, min(context_length, len(ids) + max_new_tokens - 1))
+    start = kept = 0  # the cache holds ids[start:kept]
+    for _ in range(max_new_tokens):
+        if start != visible_start(len(ids), context_length):
+            start = kept = visible_start(len(ids), context_length)
+            for layer in cache:
+                layer.clear()  # the positions of all tokens have changed
+        token = choose(next_logits(model, ids[kept:], cache), sampling, sequence, len(ids))
+        if token == stop:
+            return
+        kept = len(ids)
+        ids.append(token)
+        yield token
+
+
+def next_logits(
+    model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | None = None
+) -> NDArray[np.float32]:
+    """Scores (V,) of the token after `ids`, which themselves follow what the cache holds."""
+    # The modes are entered here and not around the loops: between two yields the caller's own must hold.
+    with torch.inference_mode(), OneDnnLinear():
+        batch = torch.tensor([ids], device=model.token_embedding.weight.device)  # (1, T)
+        last = model.hidden(batch, cache)[:, -1]  # (1, C): only the last position's scores are used
+        return model.output_head(last)[0].float().cpu().numpy()
+
+
+def _check(model: GPTModel, ids: Sequence[int], max_new_tokens: int) -> None:
+    config = model.config
+    if model.training:
+        raise InputError("the model is in training mode, where dropout disturbs it: call model.eval() first")
+    if not ids:
+        raise InputError("the prompt has no tokens, but needs at least one: begin with the end-of-text token")
+    if len(ids) > config.context_length:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens, but the model's context_length is {config.context_length}: "
+            f"leave out the first {len(ids) - config.context_length}, or take a model with a longer context"
+        )
+    if min(ids) < 0 or max(ids) >= config.vocab_size:
+        unknown = next(token for token in ids if not 0 <= token < config.vocab_size)
+        raise InputError(
+            f"token {unknown} is not in the model's vocabulary of {config.vocab_size}: use its own tokenizer"
+        )
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")

@@ -1,0 +1,49 @@
+"""One answer to "what is this model and what does it cost?", from its config alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.planning import flops, memory, parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a config costs. Bytes are bytes; a megabyte of the chapter is 2^20 of them."""
+
+    parameters: dict[str, int]
+    """By component."""
+    bytes: dict[str, int]
+    """Of the weights, by precision."""
+    training_memory: dict[str, int]
+    """By part; `total` is the peak, which is less than the sum."""
+    checkpoint_bytes: int
+    cache_bytes_per_token: int
+    flops_per_token: dict[str, int]
+    """Forward and backward, at the full context."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `glassgpt plan --json` prints them."""
+        parts = {part: n for part, n in self.training_memory.items() if part != "total"}
+        return {
+            "parameters": {"total": sum(self.parameters.values()), "by_component": self.parameters},
+            "bytes": self.bytes,
+            "training_memory_bytes": self.training_memory["total"],
+            "training_memory_by_part": parts,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "cache_bytes_per_token": self.cache_bytes_per_token,
+            "flops_per_token": self.flops_per_token,
+        }
+
+
+def plan(config: GPTConfig, optim: OptimConfig | None = None) -> Plan:
+    """What `config` is and costs; training memory is for the batch of `optim` (None: its defaults)."""
+    optim = optim or OptimConfig()
+    return Plan(
+        parameters=parameters.parameters(config),
+        bytes=memory.storage(config),
+        training_memory=memory.training_memory(config, optim.batch_size, optim.accumulation),
+        checkpoint_bytes=memory.checkpoint_bytes(config),
+        cache_bytes_per_token=memory.cache_bytes_per_token(config),
+        flops_per_token=flops.flops_per_token(config),
+    )

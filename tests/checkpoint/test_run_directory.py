@@ -1,0 +1,202 @@
+"""What DIR means, which checkpoint is the best and the latest, what is kept, and where a run goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import CONFIGS, random_model
+
+from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
+from glassgpt.checkpoint.run import RunDirectory, find_checkpoint, find_run, new_run
+from glassgpt.settings import InputError
+
+MODEL = random_model(CONFIGS["gpt2"])
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_run(name: str, **val_bpb: float | None) -> RunDirectory:
+    """A run whose checkpoints are `s<step>=<bits per byte>`."""
+    run = new_run(None, name)
+    for step, value in val_bpb.items():
+        add(run, int(step[1:]), value)
+    return run
+
+
+def add(run: RunDirectory, step: int, val_bpb: float | None) -> None:
+    save_checkpoint(run.checkpoint_path(step), MODEL, None, TrainerState(counters={"step": step}))
+    run.record(step, None)
+    if val_bpb is not None:
+        run.record(step, val_bpb)
+
+
+def damage(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes(b"")
+
+
+def test_a_run_stands_for_its_best_checkpoint() -> None:
+    run = make_run("book", s100=2.0, s200=1.5, s300=1.7)
+    assert find_checkpoint("runs/book") == Path("runs/book/step-00000200")
+    assert find_checkpoint("runs/book/") == Path("runs/book/step-00000200")
+    assert find_checkpoint("runs/book/best") == Path("runs/book/step-00000200")
+    assert find_checkpoint("runs/book/latest") == Path("runs/book/step-00000300")
+    assert find_checkpoint("runs/book/step-00000100") == Path("runs/book/step-00000100")
+    assert (run.best, run.latest) == (run.checkpoint_path(200), run.checkpoint_path(300))
+    assert json.loads(Path("runs/book/run.json").read_text()) == {
+        "latest": {"step": 300, "val_bpb": 1.7},
+        "best": {"step": 200, "val_bpb": 1.5},
+    }
+    assert os.readlink("runs/book/best") == "step-00000200"
+
+
+def test_without_an_evaluation_a_run_stands_for_its_latest_intact_checkpoint() -> None:
+    run = make_run("book", s1=None, s2=None, s3=None)
+    damage(run.checkpoint_path(3))
+    assert run.best is None
+    assert find_checkpoint("runs/book") == run.checkpoint_path(2)
+
+
+def test_links_may_be_text_files() -> None:
+    make_run("book", s1=2.0, s2=3.0)
+    for name, step in (("best", "step-00000001"), ("latest", "step-00000002")):
+        Path("runs/book", name).unlink()
+        Path("runs/book", name).write_text(f"{step}\n")
+        assert find_checkpoint(f"runs/book/{name}") == Path("runs/book", step)
+
+
+def test_the_newest_run_is_meant_when_none_is_named() -> None:
+    make_run("first", s1=2.0)
+    second = make_run("second", s1=2.0)
+    make_run("empty")
+    os.utime("runs/first/run.json", (1, 1))
+    assert find_checkpoint(None) == second.checkpoint_path(1)
+    assert find_run(None).path == second.path
+    os.utime("runs/second/run.json", (0, 0))
+    assert find_checkpoint(None) == Path("runs/first/step-00000001")
+
+
+def test_any_model_directory_is_one() -> None:
+    save_checkpoint(Path("mine"), MODEL, None)
+    assert find_checkpoint("mine") == Path("mine")
+
+
+@pytest.mark.parametrize(
+    ("directory", "message"),
+    [
+        (None, "no run in runs/ yet: make one with `glassgpt train`"),
+        ("nowhere", "no directory nowhere: give a run"),
+        ("folder", r"folder is no model: .*config\.json, model\.safetensors and tokenizer\.json"),
+        ("file.txt", r"file\.txt is a file"),
+        ("x\0y", "no directory|cannot open"),
+        ("y" * 5000, "no directory|cannot open"),
+    ],
+)
+def test_what_is_no_model_is_answered_in_one_line(directory: str | None, message: str) -> None:
+    Path("folder").mkdir()
+    Path("file.txt").write_text("text")
+    with pytest.raises(InputError, match=message) as refused:
+        find_checkpoint(directory)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_misspelt_run_is_answered_with_the_nearest() -> None:
+    make_run("shakespeare", s1=1.0)
+    for typed in ("runs/shakespear", "shakespeare", "runs/Shakespeare", "shakspeare"):
+        with pytest.raises(InputError, match=r"no directory .*: did you mean runs/shakespeare\?"):
+            find_checkpoint(typed)
+
+
+def test_best_and_latest_are_kept_and_the_rest_is_pruned() -> None:
+    run = make_run("book", s1=3.0, s2=1.0, s3=2.0, s4=None)
+    run.prune()
+    assert run.checkpoints() == [run.checkpoint_path(2), run.checkpoint_path(4)]
+    run.record(4, 0.5)
+    run.prune()
+    assert run.checkpoints() == [run.checkpoint_path(4)]
+    assert {path.name for path in run.path.iterdir()} == {"best", "latest", "run.json", "step-00000004"}
+
+
+def test_a_later_checkpoint_that_is_broken_is_never_kept_for_the_one_recorded() -> None:
+    run = make_run("book", s1=3.0, s2=None, s3=None)
+    damage(run.checkpoint_path(3))
+    add(run, 2, None)  # went on from step 1
+    run.prune()
+    assert run.checkpoints() == [run.checkpoint_path(1), run.checkpoint_path(2)]
+
+
+def test_not_a_number_is_never_the_best() -> None:
+    run = make_run("book", s1=float("nan"), s2=2.0, s3=float("nan"), s4=float("inf"))
+    assert run.best == run.checkpoint_path(2)
+    json.loads((run.path / "run.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_best_that_is_measured_again_takes_the_new_value() -> None:
+    run = make_run("book", s1=2.0, s2=1.0)
+    run.record(2, 1.5)
+    run.record(3, 1.2)
+    assert json.loads((run.path / "run.json").read_text())["best"] == {"step": 3, "val_bpb": 1.2}
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b'{"best": 3}', b'{"best": {"step": "x"}}', b"[]", b'{"latest": {}}']))
+def test_a_damaged_run_json_hides_no_checkpoint(content: bytes) -> None:
+    path = Path("runs/book")
+    run = RunDirectory(path) if path.exists() else make_run("book", s1=2.0, s2=None)
+    (path / "run.json").write_bytes(content)
+    assert run.model() in run.checkpoints()
+    assert run.latest == run.checkpoint_path(2)
+    run.record(2, None)
+
+
+def test_training_goes_on_from_the_newest_intact_checkpoint() -> None:
+    run = make_run("book", s1=3.0, s2=2.0, s3=1.0, s4=0.5, s5=0.4)
+    damage(run.checkpoint_path(5))
+    (run.checkpoint_path(4) / "manifest.json").unlink()
+    save_checkpoint(run.checkpoint_path(3), MODEL, None)
+    point = run.resume_point()
+    assert point.checkpoint == run.checkpoint_path(2)
+    assert ["model.safetensors" in point.passed_over[0], "manifest" in point.passed_over[1],
+            "no trainer state" in point.passed_over[2]] == [True] * 3  # fmt: skip
+
+
+def test_nothing_to_go_on_from_says_why() -> None:
+    run = make_run("book", s1=1.0)
+    damage(run.checkpoint_path(1))
+    with pytest.raises(InputError, match=r"no checkpoint to resume from \(.*model\.safetensors"):
+        run.resume_point()
+    with pytest.raises(InputError, match="empty is no run with a checkpoint in it"):
+        find_run(make_run("empty").path)
+
+
+def test_a_run_is_found_from_its_checkpoint_or_links() -> None:
+    make_run("book", s1=1.0)
+    for typed in ("runs/book", "runs/book/step-00000001", "runs/book/best", "runs/book/latest"):
+        assert find_run(typed).path == Path("runs/book")
+
+
+def test_new_runs_never_share_a_directory() -> None:
+    assert [new_run(None, "book").path.name for _ in range(3)] == ["book", "book-2", "book-3"]
+    assert new_run("elsewhere/mine", "book").path == Path("elsewhere/mine")
+    Path("full").mkdir()
+    Path("full/letter").write_text("")
+    with pytest.raises(InputError, match="--out full is not empty: choose another, or go on with --resume full"):
+        new_run("full", "book")
+    with pytest.raises(InputError, match="cannot make the directory"):
+        new_run("full/letter", "book")
+
+
+def test_steps_are_sorted_as_numbers() -> None:
+    run = make_run("book", s99999999=None, s100000000=None, s5=None)
+    assert [path.name for path in run.checkpoints()] == ["step-00000005", "step-99999999", "step-100000000"]
+
+
+def test_finding_a_run_needs_no_torch() -> None:
+    program = "import sys, glassgpt.checkpoint.run; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,175 @@
+"""Bad input gets one clear line and exit code 2, and nothing on disk is harmed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glassgpt.cli.main import run
+
+TRAIN = ["train", "text.txt", "--steps", "2", "--tokenizer", "bytes", "--model.context-length", "32"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, story_file: Path) -> Path:
+    """A folder with `text.txt` in it, the working directory of the test."""
+    (tmp_path / "text.txt").write_text(story_file.read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a command line is refused with."""
+    code = run(list(arguments))
+    out, err = capsys.readouterr()
+    assert code == 2, (code, out, err)
+    assert out == ""
+    assert err.startswith("glassgpt: ")
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "tekst.txt"], "text.txt"),
+        (["train", "text.txt", "--model.n-layer", "3"], "did you mean model.n_layers"),
+        (["train", "text.txt", "--model.n-embd", "64"], "did you mean model.embedding_dim"),
+        (["train", "text.txt", "--block-size", "64"], "did you mean --model.context-length"),
+        (["train", "text.txt", "--max-iters", "64"], "did you mean --run.steps"),
+        (["train", "text.txt", "--stepz", "64"], "Did you mean --steps?"),
+        (["train", "text.txt", "--optm.beta1", "0.9"], "did you mean --optim.beta1"),
+        (["train", "text.txt", "--model.embedding-dim", "65"], "such as 68"),
+        (["train", "text.txt", "--model.n-layers", "many"], "must be a whole number"),
+        (["train", "text.txt", "--model.n-layers", "0"], "must be at least 1"),
+        (["train", "text.txt", "--model.n-layers"], "has no value"),
+        (["train", "text.txt", "--optim.accumulation", "3"], "must divide batch_size"),
+        (["train", "text.txt", "--steps", "3", "--tokens", "9"], "give one of the two"),
+        (["train", "text.txt", "--steps", "0"], "must be at least 1"),
+        (["train", "text.txt", "--preset", "gpt2-huge"], "did you mean gpt2"),
+        (["train", "text.txt", "--tokenizer", "bpe:12"], "must be from 258"),
+        (["train", "text.txt", "--tokenizer", "wordpiece"], "a tokenizer is gpt2, bpe:N, chars or bytes"),
+        (["train", "text.txt", "--model.vocab-size", "100"], "has"),
+        (["train", "text.txt", "--model.context-length", "1000000"], "give more text or a shorter context"),
+        (["train", "text.txt", "--val-fraction", "1.5"], "must be between 0 and 1"),
+        (["train", "text.txt", "--run.device", "cuda"], "finds no CUDA device"),
+        (["train", "text.txt", "--config", "none.yaml"], "cannot read settings"),
+        (["train", "--resume", "nothing"], "no directory nothing"),
+        (["train", "text.txt", "--resume", "nothing"], "goes on with the run's own text"),
+        (["generate"], "glassgpt train"),
+        (["generate", "."], "is no model"),
+        (["generate", "text.txt"], "is a file"),
+        (["eval", "nothing"], "no directory nothing"),
+        (["plan", "gpt5"], "did you mean gpt2"),
+        (["plan", "gpt2-small", "--model.n-heads", "7"], "such as 770"),
+        (["plan", "gpt2-small", "--run.steps", "7"], "does not change what a model costs"),
+        (["tokenizer", "decode", "gpt2", "50257"], "no token"),
+        (["tokenizer", "train", "text.txt", "--out", "."], "is not empty"),
+        (["data", "info", "nothing"], "no directory nothing"),
+        (["data", "verify", "."], "is no run"),
+        (["trian", "text.txt"], "trian"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_wrong_command_line_gets_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert says in refused(capsys, *arguments)
+    assert not Path("runs").exists(), "nothing was made for a run that cannot begin"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "holds no text"),
+        (b"x", "too few"),
+        (b"hello", "too few|tokens to train on"),
+        (b"\x7fELF\x00\x01\x02" * 100, "binary"),
+        (b"good text " * 50 + b"\xff\xfe bad", "500"),
+        (b"%PDF-1.7 \xe2\xe3\xcf\xd3" * 100, "a PDF document.*save it as plain text"),
+    ],
+    ids=["empty", "one byte", "short", "binary", "invalid UTF-8", "PDF"],
+)  # fmt: skip
+def test_a_text_that_is_none_gets_one_line(
+    capsys: pytest.CaptureFixture[str], own_folder: Path, content: bytes, says: str
+) -> None:
+    import re
+
+    (own_folder / ("bad.pdf" if content.startswith(b"%PDF") else "bad.txt")).write_bytes(content)
+    name = next(own_folder.glob("bad.*")).name
+    assert re.search(says, refused(capsys, "train", name, "--steps", "2"))
+    assert not Path("runs").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_and_named(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
+    assert run([*TRAIN, "--out", "a"]) == 0
+    capsys.readouterr()
+    weights = own_folder / "a" / "step-00000002" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 4
+    weights.write_bytes(content)
+    assert "model.safetensors" in refused(capsys, "generate", "a")
+    assert "model.safetensors" in refused(capsys, "train", "--resume", "a", "--steps", "4")
+    weights.write_bytes(content[:-100])
+    assert "model.safetensors" in refused(capsys, "eval", "a")
+
+
+def test_a_damaged_shard_is_refused_and_named(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
+    assert run([*TRAIN, "--out", "a"]) == 0
+    capsys.readouterr()
+    shard = next((own_folder / "cache").glob("*/val.shard"))
+    content = bytearray(shard.read_bytes())
+    content[80] ^= 1
+    shard.write_bytes(content)
+    assert "val.shard" in refused(capsys, "eval", "a")
+    assert "val.shard" in refused(capsys, "data", "verify", "a")
+    assert "val.shard" in refused(capsys, *TRAIN)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*TRAIN, "--out", "a"]) == 0
+    capsys.readouterr()
+    says = refused(capsys, "generate", "a", "--prompt", "word " * 100)
+    assert "context_length is 32" in says
+
+
+def test_an_output_folder_that_holds_something_is_refused(
+    capsys: pytest.CaptureFixture[str], own_folder: Path
+) -> None:
+    (own_folder / "mine").mkdir()
+    (own_folder / "mine" / "thesis.txt").write_text("years of work")
+    assert "not empty" in refused(capsys, *TRAIN, "--out", "mine")
+    assert (own_folder / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=2m none {place}
+{python} -m glassgpt train {text} --steps 4 --tokenizer bytes --out {place}/run --model.embedding-dim 64 \
+    --model.n-layers 2 --model.context-length 32 --run.eval-every 2 --data.cache {cache} && code=0 || code=$?
+ls {place}/run
+{python} -m glassgpt generate {place}/run --max-new-tokens 5 >&2
+exit $code
+"""
+
+
+def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_survives(own_folder: Path) -> None:
+    place = own_folder / "small"
+    place.mkdir()
+    script = FULL_DISK.format(python=sys.executable, text="text.txt", place=place, cache=own_folder / "cache")
+    if os.geteuid() != 0 and not os.environ.get("CI"):
+        pytest.skip("only root may mount a small file system")
+    found = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode == 1, found
+    failures = [line for line in found.stderr.splitlines() if line.startswith("glassgpt: ")]
+    assert len(failures) == 1, found.stderr
+    assert "No space left" in failures[0]
+    assert "Traceback" not in found.stderr
+    listed = found.stdout.splitlines()
+    assert "step-00000002" in listed, found.stdout
+    assert not [name for name in listed if name.startswith(".") or "partial" in name]

@@ -1,0 +1,27 @@
+"""What the tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from glassgpt.text.stories import write_stories
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def texts() -> Path:
+    """The folder of public-domain texts: $GLASSGPT_TEXTS, or shared/data beside the repository."""
+    for folder in (os.environ.get("GLASSGPT_TEXTS", ""), REPOSITORY.parent / "shared" / "data"):
+        if folder and (Path(folder) / "tinyshakespeare.txt").exists():
+            return Path(folder)
+    pytest.skip("needs the public-domain texts: set GLASSGPT_TEXTS to a folder with tinyshakespeare.txt")
+
+
+@pytest.fixture(scope="session")
+def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small text of synthetic stories, about 60 kB."""
+    path = tmp_path_factory.mktemp("text") / "stories.txt"
+    path.write_text("\n".join(write_stories(400, seed=1)), encoding="utf-8")
+    return path

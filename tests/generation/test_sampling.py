@@ -1,0 +1,128 @@
+"""The sampler against a slow reference, its draws against their probabilities."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassgpt.generation.sampling import Sampling, choose, probabilities, uniform
+from glassgpt.settings import InputError
+
+scores = st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=12)
+samplings = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.1, 0.7, 1.0, 2.5]),
+    top_k=st.none() | st.integers(1, 14),
+    top_p=st.none() | st.sampled_from([0.05, 0.3, 0.8, 0.95, 1.0]),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+def reference(logits: list[float], sampling: Sampling) -> list[float]:
+    """Temperature, top-k, top-p with loops over Python numbers, as the papers describe them."""
+    weights = [np.exp((score - max(logits)) / sampling.temperature) for score in logits]
+    ranked = sorted(weights, reverse=True)
+    if sampling.top_k is not None:
+        least = ranked[min(sampling.top_k, len(ranked)) - 1]
+        weights = [weight if weight >= least else 0.0 for weight in weights]
+    if sampling.top_p is not None and sampling.top_p < 1:
+        ranked, mass, least = sorted(weights, reverse=True), 0.0, 0.0
+        for weight in ranked:
+            if mass / sum(weights) >= sampling.top_p:
+                break
+            mass, least = mass + weight, weight
+        weights = [weight if weight >= least else 0.0 for weight in weights]
+    return [weight / sum(weights) for weight in weights]
+
+
+@settings(max_examples=300, deadline=None)
+@given(scores, samplings)
+def test_probabilities_equal_the_slow_reference(logits: list[float], sampling: Sampling) -> None:
+    fast = probabilities(np.array(logits, dtype=np.float32), sampling)
+    np.testing.assert_allclose(fast, reference(logits, sampling), atol=1e-12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(scores, samplings, st.integers(0, 1000), st.integers(0, 1000))
+def test_a_choice_is_where_the_draw_falls_among_the_probabilities(
+    logits: list[float], sampling: Sampling, sequence: int, position: int
+) -> None:
+    array = np.array(logits, dtype=np.float32)
+    token = choose(array, sampling, sequence, position)
+    below = probabilities(array, sampling)[:token].sum()
+    piece = probabilities(array, sampling)[token]
+    assert piece > 0
+    assert below - 1e-12 <= uniform(sampling.seed, sequence, position) <= below + piece + 1e-12
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=20), Sampling(temperature=1.3, top_p=0.7)],
+    ids=["temperature", "top_k", "top_p"],
+)
+def test_frequencies_follow_the_probabilities(sampling: Sampling) -> None:
+    logits = np.random.default_rng(5).normal(size=40).astype(np.float32)
+    n = 4000
+    counts = np.bincount([choose(logits, sampling, 0, position) for position in range(n)], minlength=40)
+    expected = probabilities(logits, sampling)
+    assert not counts[expected == 0].any()
+    kept = expected > 0
+    chi_squared = ((counts[kept] - n * expected[kept]) ** 2 / (n * expected[kept])).sum()
+    freedom = kept.sum() - 1
+    assert chi_squared < freedom + 4 * np.sqrt(2 * freedom)  # four standard deviations
+
+
+def test_draws_are_uniform_and_differ_by_seed_sequence_and_position() -> None:
+    draws = [uniform(*key) for key in itertools.product(range(10), repeat=3)]
+    assert len(set(draws)) == len(draws)
+    assert 0 <= min(draws) < 0.01
+    assert 0.99 < max(draws) < 1
+    assert abs(np.mean(draws) - 0.5) < 0.03
+
+
+def test_draws_are_the_same_on_every_platform_and_version() -> None:
+    assert uniform(0, 0, 0) == 0.011546754286331562
+    assert uniform(1337, 2, 51) == 0.49785946333646824
+    assert uniform(2**63 - 1, 0, 2**40) == 0.37638615923026186
+
+
+def test_temperature_zero_takes_the_likeliest_and_the_lowest_id_of_equals() -> None:
+    greedy = Sampling(temperature=0)
+    logits = np.array([0.0, 3.0, 1.0, 3.0], dtype=np.float32)
+    assert {choose(logits, greedy, sequence, 7) for sequence in range(5)} == {1}
+    assert probabilities(logits, greedy).tolist() == [0, 1, 0, 0]
+
+
+def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
+    logits = np.array([-1e30, 2.0, 1.0, -np.inf], dtype=np.float32)
+    assert probabilities(logits, Sampling(temperature=1e-300)).tolist() == [0, 1, 0, 0]
+
+
+def test_a_token_scored_minus_infinity_is_never_drawn() -> None:
+    logits = np.array([-np.inf, 0.0, -np.inf, 0.0], dtype=np.float32)
+    assert {choose(logits, Sampling(), 0, position) for position in range(100)} == {1, 3}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="weights are damaged"):
+        choose(np.array([0.0, value]), Sampling(), 0, 0)
+    with pytest.raises(InputError, match="weights are damaged"):
+        choose(np.array([0.0, value]), Sampling(temperature=0), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("temperature", value) for value in (-0.1, float("nan"), float("inf"))],
+        *[("top_k", value) for value in (0, -3)],
+        *[("top_p", value) for value in (0.0, 1.01, float("nan"))],
+        *[("seed", value) for value in (-1, 2**63)],
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"^{name} is .*but must be") as caught:
+        Sampling(**{name: value})  # pyrefly: ignore
+    assert "\n" not in str(caught.value)

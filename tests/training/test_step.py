@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.model import GPTModel
+from glassgpt.ops.loss import IGNORED
+from glassgpt.optim.groups import make_optimizer
+from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
+
+CONFIG = GPTConfig(vocab_size=17, context_length=8, embedding_dim=16, n_heads=2, n_layers=2, tie_embeddings=True)
+
+
+def fresh(seed: int = 0) -> tuple[GPTModel, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = GPTModel(CONFIG)
+    return model, make_optimizer(model, OptimConfig())
+
+
+def a_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    ids, targets = torch.randint(17, (2, 6, 8), generator=generator)
+    targets[0, 3:] = IGNORED
+    targets[5, :7] = IGNORED
+    return ids, targets
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole() -> None:
+    norms, losses = [], []
+    for accumulation in (1, 2, 3, 6):
+        model, optimizer = fresh()
+        result = training_step(
+            NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.0, grad_clip=0.0, accumulation=accumulation
+        )
+        norms.append(result.grad_norm)
+        losses.append(result.loss)
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+    assert norms == pytest.approx([norms[0]] * 4, rel=1e-4)
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_the_counted_targets() -> None:
+    model, optimizer = fresh()
+    ids, targets = a_batch()
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+    result = training_step(NextTokenLoss(model), optimizer, ids, targets, learning_rate=0.0, grad_clip=1.0)
+    assert result.loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_clipping_scales_all_gradients_to_the_norm_asked_for() -> None:
+    model, optimizer = fresh()
+    result = training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.0, grad_clip=0.01)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert result.grad_norm > 0.01
+    assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_named_before_anything_is_updated(bad: float) -> None:
+    model, optimizer = fresh()
+    with torch.no_grad():
+        model.blocks[1].feed_forward.up.weight[0, 0] = bad  # pyrefly: ignore
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(NonFinite, match=r"blocks\.1\.feed_forward\.up\.weight"):
+        training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.1, grad_clip=1.0)
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.equal(old.nan_to_num(7), new.nan_to_num(7))
+    assert not optimizer.state
+
+
+def test_in_bf16_the_loss_stays_close_and_the_weights_stay_fp32() -> None:
+    model, optimizer = fresh()
+    full = training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.0, grad_clip=1.0)
+    half = training_step(
+        NextTokenLoss(model, torch.bfloat16), optimizer, *a_batch(), learning_rate=0.0, grad_clip=1.0
+    )
+    assert half.loss == pytest.approx(full.loss, rel=0.02)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
