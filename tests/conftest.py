@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-import pytest
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does, and before torch is imported
 
-from glassgpt.text.stories import write_stories
+import pytest  # noqa: E402
+
+from glassgpt.text.stories import write_stories  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 
