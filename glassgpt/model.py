@@ -149,7 +149,7 @@ class MultiHeadAttention(nn.Module):
     attention, Ainslie et al. 2023).
     """
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, rotary: nn.Module | None = None) -> None:
         super().__init__()
         modern = config.architecture == "modern"
         query_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
@@ -159,7 +159,7 @@ class MultiHeadAttention(nn.Module):
         self.output_projection = nn.Linear(query_dim, config.embedding_dim, bias=not modern)
         self.query_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.key_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.rotary = RotaryPositions(config) if modern else NoPositions()
+        self.rotary = rotary_layer(config) if rotary is None else rotary
         self.dropout = dropout_layer(config)
         self.head_dim = config.head_dim
 
@@ -196,9 +196,9 @@ class TransformerBlock(nn.Module):
     is as wide at its end as at its start.
     """
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, rotary: nn.Module | None = None) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(config)
+        self.attention = MultiHeadAttention(config, rotary)
         self.feed_forward = SwiGLU(config) if config.architecture == "modern" else FeedForward(config)
         self.attention_norm = norm_layer(config)
         self.feed_forward_norm = norm_layer(config)
@@ -225,9 +225,8 @@ class GPTModel(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
         self.position_embedding = NoPositions() if modern else LearnedPositions(*learned)
         self.dropout = dropout_layer(config)
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
-        for block in self.blocks:
-            block.attention.rotary = self.blocks[0].attention.rotary  # one table serves all layers
+        rotary = rotary_layer(config)  # one table serves all layers
+        self.blocks = nn.ModuleList(TransformerBlock(config, rotary) for _ in range(config.n_layers))
         self.final_norm = norm_layer(config)
         self.output_head = nn.Linear(config.embedding_dim, config.vocab_size, bias=False)
         if config.tie_embeddings:
@@ -253,6 +252,11 @@ class GPTModel(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, cache[layer] if cache else None)  # (B, T, C)
         return self.final_norm(x)  # (B, T, C)
+
+
+def rotary_layer(config: GPTConfig) -> nn.Module:
+    """What attention does to queries and keys to tell where they stand: rotary positions (modern) or nothing."""
+    return RotaryPositions(config) if config.architecture == "modern" else NoPositions()
 
 
 def norm_layer(config: GPTConfig) -> nn.Module:

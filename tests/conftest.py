@@ -5,9 +5,9 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does, and before torch is imported
 
-import pytest  # noqa: E402
+import pytest
 
-from glassgpt.text.stories import write_stories  # noqa: E402
+from glassgpt.text.stories import write_stories
 
 REPOSITORY = Path(__file__).parent.parent
 

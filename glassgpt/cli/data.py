@@ -20,7 +20,7 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 @app.command(name="prepare")
 def prepare_text(
-    *text: str,
+    *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     tokenizer: str = "auto",
     val_fraction: float = 0.1,
     cache: str | None = None,

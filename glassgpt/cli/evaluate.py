@@ -12,7 +12,7 @@ def evaluate(
     directory: str | None = None,
     /,
     *,
-    data: list[str] | None = None,
+    data: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
     device: str = "cpu",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:

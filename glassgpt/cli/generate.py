@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.words import printable
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def generate(
     directory: str | None = None,
     /,
     *,
-    prompt: str = "",
+    prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     max_new_tokens: int = 200,
     temperature: float = 0.8,
     top_k: int | None = None,
@@ -117,7 +118,7 @@ def _write(gpt: "GPT", prompt: str, max_new_tokens: int, sampling: "Sampling", s
     for piece in pieces:
         text += piece
         if show:
-            print(piece, end="", flush=True)
+            print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     seconds = time.perf_counter() - began
     first = times[0] - began if times else seconds
     return Sample(text, ids, seconds, len(ids) / seconds, first)

@@ -3,14 +3,16 @@
 Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 130 interrupted.
 """
 
+import inspect
 import os
 import sys
+from collections.abc import Iterable
 
 from cyclopts import App, CycloptsError, UnknownOptionError
 
 from glassgpt import __version__, settings
 from glassgpt.config import OTHER_TOOLS, SECTIONS
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, nearest
 
 app = App(
     name="glassgpt",
@@ -69,6 +71,9 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in TAKES_SETTINGS:
         overrides, arguments = settings.split_overrides(arguments, SECTIONS)
     command, bound, unparsed = app.parse_args(arguments or ["--help"], exit_on_error=False, print_error=False)
+    for argument in bound.args:  # texts may be "-", so cyclopts lets every hyphen through to them
+        if isinstance(argument, str) and argument.startswith("-") and argument != "-":
+            raise InputError(_unknown_option(argument, inspect.signature(command).parameters))
     if "overrides" in unparsed:
         bound.arguments["overrides"] = overrides
     return command(*bound.args, **bound.kwargs) or 0
@@ -82,11 +87,22 @@ def _fail(message: str, code: int) -> int:
 def _advice(error: Exception) -> str:
     """The message on one line; another tool's flag is answered with ours."""
     if isinstance(error, UnknownOptionError) and error.token is not None:
-        given = (error.token.keyword or error.token.value).partition("=")[0]
-        name = given.removeprefix("--").replace("-", "_")
-        wanted = OTHER_TOOLS.get(name, name)
-        for section, kind in SECTIONS.items():
-            if wanted in kind.__dataclass_fields__:
-                flag = f"--{section}.{wanted}".replace("_", "-")
-                return f"unknown option {given}: did you mean {flag} (of `glassgpt train`)?"
+        known = [name for argument in error.argument_collection or () for name in argument.names]
+        return _unknown_option(error.token.keyword or error.token.value, known)
     return " ".join(str(error).split())
+
+
+def _unknown_option(given: str, known: Iterable[str]) -> str:
+    """The line for an option that is none; `known` are the names of the command's own."""
+    given = given.partition("=")[0]
+    name = given.lstrip("-").replace("-", "_")
+    near = nearest(name, [option.lstrip("-").replace("-", "_") for option in known])
+    wanted = OTHER_TOOLS.get(name, name)
+    places = [section for section, kind in SECTIONS.items() if wanted in kind.__dataclass_fields__]
+    if near:
+        flag = f"--{near}"
+    elif places:
+        flag = f"--{places[0]}.{wanted} (of `glassgpt train`)"
+    else:
+        return f"unknown option {given}: the command's --help lists those there are"
+    return f"unknown option {given}: did you mean {flag.replace('_', '-')}?"

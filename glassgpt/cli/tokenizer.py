@@ -14,7 +14,7 @@ app = App(name="tokenizer", help="Train a tokenizer, encode a text, decode ids."
 
 @app.command
 def train(
-    *text: str,
+    *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: str,
     tokenizer: str = "bpe:4096",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -55,7 +55,7 @@ def train(
 @app.command
 def encode(
     directory: str,
-    text: str | None = None,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     allow_special: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,

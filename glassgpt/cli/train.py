@@ -11,7 +11,7 @@ from glassgpt.settings import InputError
 
 
 def train(
-    *text: str,
+    *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     steps: int | None = None,
     tokens: int | None = None,
     preset: str | None = None,

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from glassgpt import __version__
-from glassgpt.cli.words import clock_time, count, duration, size
+from glassgpt.cli.words import clock_time, count, duration, printable, size
 
 if TYPE_CHECKING:
     from glassgpt.api.start import Start
@@ -191,7 +191,7 @@ def _shown(path: Path) -> Path:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    return "\n".join(f"    {line}" for line in printable(text).splitlines())
 
 
 def _fit(status: str, width: int) -> str:

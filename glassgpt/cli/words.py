@@ -1,6 +1,12 @@
-"""How the command line writes numbers, sizes and times."""
+"""How the command line writes numbers, sizes, times, and what a model wrote."""
 
 import time
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """What a model wrote, without control characters, which could do anything to a terminal: shown as middle dots."""
+    return "".join(sign if sign in "\n\t" or unicodedata.category(sign) != "Cc" else "·" for sign in text)
 
 
 def count(number: float) -> str:

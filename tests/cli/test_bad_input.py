@@ -42,7 +42,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["train", "text.txt", "--model.n-embd", "64"], "did you mean model.embedding_dim"),
         (["train", "text.txt", "--block-size", "64"], "did you mean --model.context-length"),
         (["train", "text.txt", "--max-iters", "64"], "did you mean --run.steps"),
-        (["train", "text.txt", "--stepz", "64"], "Did you mean --steps?"),
+        (["train", "text.txt", "--stepz", "64"], "did you mean --steps?"),
         (["train", "text.txt", "--optm.beta1", "0.9"], "did you mean --optim.beta1"),
         (["train", "text.txt", "--model.embedding-dim", "65"], "such as 68"),
         (["train", "text.txt", "--model.n-layers", "many"], "must be a whole number"),

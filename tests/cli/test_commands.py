@@ -73,7 +73,7 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     written = json.loads(command("generate", "--prompt", "One", "--max-new-tokens", "20", "--json").stdout)
     assert {"text", "ids", "tokens_per_s", "time_to_first_token_s"} <= set(written)
     assert written["text"].startswith("One")
-    assert len(written["ids"]) == 20
+    assert 0 < len(written["ids"]) <= 20
 
     on_text = json.loads(command("eval", "runs/text", "--data", "text.txt", "--json").stdout)
     assert set(on_text) == {"bits_per_byte", "loss", "perplexity", "tokens", "bytes"}
