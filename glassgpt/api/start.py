@@ -17,9 +17,11 @@ from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, Device, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
+from glassgpt.planning.memory import training_memory
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
 from glassgpt.text.tokenizer import Tokenizer
+from glassgpt.training.metrics import physical_bytes
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 DEFAULT_PRESET = "modern-tiny"
@@ -79,6 +81,7 @@ def new_start(
         }
     )
     chosen, total_steps = _settle(chosen, prepared)
+    _refuse_what_memory_cannot_hold(chosen)
     directory = new_run(str(out) if out else None, _run_name(texts))
     return Start(directory, chosen, prepared, total_steps, notes=tuple(_notes(reading)))
 
@@ -201,6 +204,23 @@ def _fits(vocab_size: int, prepared: Prepared) -> None:
             f"model.vocab_size is {vocab_size}, but the tokenizer {prepared.facts.tokenizer} has "
             f"{prepared.tokenizer.vocab_size} tokens: leave --model.vocab-size out, or give at least that"
         )
+
+
+def _refuse_what_memory_cannot_hold(chosen: Settings) -> None:
+    optim, there = chosen.optim, physical_bytes()
+    needed = training_memory(chosen.model, optim.batch_size, optim.accumulation)
+    if chosen.run.device != "cpu" or there is None or needed["total"] <= there:
+        return
+    smallest = training_memory(chosen.model, optim.batch_size, optim.batch_size)["total"]
+    advice = (
+        f"compute a batch in parts (--optim.accumulation {optim.batch_size} needs {smallest / 1e9:.1f} GB)"
+        if smallest <= there
+        else "take a smaller model, a shorter --model.context-length or a larger machine"
+    )
+    raise InputError(
+        f"training this model needs {needed['total'] / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f} GB: "
+        + advice
+    )
 
 
 def _lasting(source: str, reading: Reading, cache: Path) -> str:

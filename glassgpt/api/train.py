@@ -214,7 +214,7 @@ def _predict(start: Start, seconds_per_step: float, interpreter_bytes: int) -> C
         tokens=start.total_steps * tokens_per_step,
         seconds=start.total_steps * seconds_per_step * (1 + EVALUATION_SHARE),
         tokens_per_s=tokens_per_step / seconds_per_step,
-        memory_bytes=memory["total"],
+        memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
         checkpoint_bytes=checkpoint_bytes(chosen.model),
     )
 

@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import shlex
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -53,8 +54,9 @@ class PlainView:
         self.directory = _shown(start.directory.path)
         self.total_steps = start.total_steps
         self.predicted_seconds = costs.seconds
+        width = self.console.width if self.console.is_terminal else 10_000
         for row in header(start, costs, validated_tokens):
-            self.line(row)
+            self.line(textwrap.fill(row, width, subsequent_indent=" " * 12, break_on_hyphens=False))
         self.line()
 
     def stepped(self, metrics: "Metrics") -> None:
@@ -197,8 +199,7 @@ def _indented(text: str) -> str:
 def _fit(status: str, width: int) -> str:
     """As many parts as the terminal is wide, the last ones first to go."""
     parts = status.split(" | ")
-    dropped = ["grad", "lr", "val bpb"]
-    while len(" | ".join(parts)) > width and dropped:
-        name = dropped.pop(0)
-        parts = [part for part in parts if not part.startswith(name)]
+    for unneeded in (4, 3, 4, 4):  # grad norm, learning rate, memory, elapsed: each counted without those before it
+        if len(" | ".join(parts)) > width:
+            del parts[unneeded]
     return " | ".join(parts)[:width]

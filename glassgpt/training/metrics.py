@@ -55,6 +55,14 @@ def resident_bytes() -> int:
         return peak_bytes()
 
 
+def physical_bytes() -> int | None:
+    """The memory of this machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
 def peak_bytes() -> int:
     """The most memory this process has had; 0 where the system does not tell."""
     try:

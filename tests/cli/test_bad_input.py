@@ -57,6 +57,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["train", "text.txt", "--model.vocab-size", "100"], "has"),
         (["train", "text.txt", "--model.context-length", "1000000"], "give more text or a shorter context"),
         (["train", "text.txt", "--val-fraction", "1.5"], "must be between 0 and 1"),
+        (["train", "text.txt", "--model.embedding-dim", "131072", "--model.n-layers", "96"], "take a smaller model"),
+        (["train", "text.txt", "--model.context-length", "4000", "--optim.batch-size", "8192"], "in parts"),
         (["train", "text.txt", "--run.device", "cuda"], "finds no CUDA device"),
         (["train", "text.txt", "--config", "none.yaml"], "cannot read settings"),
         (["train", "--resume", "nothing"], "no directory nothing"),
