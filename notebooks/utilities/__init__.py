@@ -1,0 +1,1 @@
+"""What the chapter imports; the code itself is the package `glassgpt`."""
