@@ -6,11 +6,15 @@ The two take turns (A-B-B-A ...) in one process, so that a slow moment of the ma
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
 
 import history
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as our command line does, before torch is imported: for both
+
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -42,15 +42,19 @@ def commit() -> str:
         return ""
 
 
-def machine() -> dict[str, str | int]:
-    """The processor by name, its cores and the system."""
+def machine() -> dict[str, str | float]:
+    """The processor by name, its cores, the system, and how busy it was in the last minute."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cpuinfo.exists():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
-    return {"cpu": model, "cores": n_cores, "system": f"{platform.system()} {platform.machine()}"}
+    described: dict[str, str | float] = {"cpu": model, "cores": n_cores}
+    described["system"] = f"{platform.system()} {platform.machine()}"
+    if hasattr(os, "getloadavg"):  # our own threads count as well: more than that means that others disturbed
+        described["load"] = round(os.getloadavg()[0], 1)
+    return described
 
 
 def versions() -> dict[str, str]:

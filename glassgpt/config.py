@@ -51,7 +51,10 @@ class GPTConfig:
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         for name in ("n_kv_heads", "head_dim", "feed_forward_dim"):
             _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "must be at least 0 (the usual)")
-        _require(self.vocab_size < 2**31, "model.vocab_size", self.vocab_size, "must be below 2^31")
+        for name in ("vocab_size", "context_length", "embedding_dim", "n_kv_heads", "head_dim", "feed_forward_dim"):
+            _require(getattr(self, name) < 2**31, f"model.{name}", getattr(self, name), "must be below 2^31")
+        _require(self.n_heads <= 2**16, "model.n_heads", self.n_heads, "must be at most 65,536")
+        _require(self.n_layers <= 10_000, "model.n_layers", self.n_layers, "must be at most 10,000")
         _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "must be in [0, 1)")
         _require(self.norm_eps > 0, "model.norm_eps", self.norm_eps, "must be above 0")
         _require(self.rope_theta > 0, "model.rope_theta", self.rope_theta, "must be above 0")
@@ -93,7 +96,8 @@ class GPTConfig:
         """
         renamed: dict[str, Any] = {}
         for key, value in values.items():
-            name = DIALECTS.get(str(key), str(key))
+            name = str(key).replace("-", "_")
+            name = DIALECTS.get(name, name)
             if name in renamed:
                 raise InputError(f"model.{name} is given twice, once as {key}: keep one of the two")
             renamed[name] = value

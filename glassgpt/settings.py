@@ -7,6 +7,7 @@ what was given, what the rule is, what to do.
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -144,8 +145,8 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
             if isinstance(value, str) and value.lower() in _BOOLEANS:
                 return _BOOLEANS[value.lower()]
         elif option is int:
-            if (number := _number(value)) is not None and number.is_integer():
-                return int(value) if isinstance(value, int) else int(number)
+            if (whole := _whole(value)) is not None:
+                return whole
         elif option is float:
             if (number := _number(value)) is not None:
                 return number
@@ -154,19 +155,28 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
     raise InputError(f"{name} is {value!r}, but must be {_describe(options)}")
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        number = float(value)
-    elif isinstance(value, str):
+def _whole(value: Any) -> int | None:
+    """`value` as a whole number, exactly: 12, "12", "1_000", 1e3; None where it is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
         try:
-            number = float(value.replace("_", ""))
+            return int(value)
         except ValueError:
-            return None
-    else:
+            pass
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _number(value: Any) -> float | None:
+    """`value` as a finite number; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _describe(options: tuple[Any, ...]) -> str:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does, and before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, and before torch is imported
 
 import pytest
 

@@ -37,9 +37,9 @@ TAKES_SETTINGS = ("train", "plan")
 
 def main() -> None:
     """The entry point of the `glassgpt` command."""
-    # Threads of torch that wait for each other spin for about 30 microseconds and then sleep. The default is to spin
-    # on, which on a machine with other work takes the core from the thread that is waited for: 3 to 10 times slower.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # Threads of torch that wait for each other spin a little and then sleep. The default is to spin on, which on a
+    # machine with other work takes the core from the thread that is waited for: 3 to 10 times slower (docs/log.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     sys.exit(run([argument for argument in arguments if argument != "--debug"], debug))

@@ -94,9 +94,7 @@ def _cached(
         yield token
 
 
-def next_logits(
-    model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | None = None
-) -> NDArray[np.float32]:
+def next_logits(model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | None = None) -> NDArray[np.float32]:
     """Scores (V,) of the token after `ids`, which themselves follow what the cache holds."""
     # The modes are entered here and not around the loops: between two yields the caller's own must hold.
     with torch.inference_mode(), OneDnnLinear():

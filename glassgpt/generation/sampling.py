@@ -28,9 +28,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise InputError(
-                f"temperature is {self.temperature}, but must be a number from 0; 0: the likeliest"
-            )
+            raise InputError(f"temperature is {self.temperature}, but must be a number from 0; 0: the likeliest")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k is {self.top_k}, but must be at least 1; leave it out for all")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -71,9 +69,7 @@ def uniform(seed: int, sequence: int, position: int) -> float:
     return (int(philox.random_raw()) >> 11) / 2**53  # the 53 high bits fill a float64
 
 
-def _candidates(
-    logits: NDArray[np.floating], sampling: Sampling
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _candidates(logits: NDArray[np.floating], sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The ids that may be drawn, ascending, and their probabilities; equals of the last one kept stay too."""
     # Less the highest score before the division: then exp never overflows, however small the temperature.
     with np.errstate(over="ignore"):

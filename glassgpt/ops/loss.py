@@ -23,9 +23,12 @@ def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tens
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_rows: int = 0) -> Tensor:
     """The same value and gradients as `plain_cross_entropy`, holding `chunk_rows` rows of logits at a time.
 
+    Where every target is ignored it is 0 (the plain one is 0/0).
     chunk_rows 0 chooses: as many rows as fit 32 MiB of fp32 logits, at least 16.
     """
     rows = chunk_rows or max(16, 2**23 // weight.shape[0])
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()  # or autograd would still ask for their gradients
     return _ChunkedCrossEntropy.apply(hidden, weight, targets, rows)
 
 

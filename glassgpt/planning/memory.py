@@ -61,7 +61,7 @@ def training_memory(
     """Bytes of training on the CPU in fp32 with AdamW, by part; `total` is the peak of the process.
 
     The parts are not all there at once, so the total is less than their sum: gradients grow while the
-    backward pass frees activations, and both are gone when the other is largest. `interpreter` is what the
+    backward pass frees activations, so one is nearly gone when the other is largest. `interpreter` is what the
     process holds besides the model, for a caller who has measured it.
     """
     weights = FLOAT * total_parameters(config)

@@ -181,9 +181,7 @@ def test_a_cleared_cache_starts_again_and_a_full_one_says_so() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 70), st.integers(1, 70), st.booleans())
-def test_onednn_gives_the_products_of_linear(
-    batch: int, n: int, width: int, out: int, with_bias: bool
-) -> None:
+def test_onednn_gives_the_products_of_linear(batch: int, n: int, width: int, out: int, with_bias: bool) -> None:
     generator = torch.Generator().manual_seed(width * 71 + out)
     x = torch.randn(batch, n, width, generator=generator)
     weight = torch.randn(out, width, generator=generator)
