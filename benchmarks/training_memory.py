@@ -15,7 +15,7 @@ import history
 
 OURS = """
 import resource, torch
-from glassgpt.config import GPTConfig, OptimConfig, preset
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.model import GPTModel, initialise
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.training.step import NextTokenLoss, training_step
@@ -24,7 +24,7 @@ config = GPTConfig.from_dict(preset("gpt2-small") | {"context_length": 1024, "dr
 model = GPTModel(config)
 initialise(model, torch.Generator().manual_seed(1))
 optimizer = make_optimizer(model, OptimConfig())
-loss_of = NextTokenLoss(model)
+loss_of = NextTokenLoss(model, RunConfig(linear="onednn"))
 for step in range(3):
     ids = torch.randint(50257, (4, 257))
     training_step(loss_of, optimizer, ids[:, :-1].contiguous(), ids[:, 1:], learning_rate=1e-4, grad_clip=1.0)

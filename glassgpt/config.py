@@ -173,6 +173,8 @@ class RunConfig:
     device: Device = "auto"
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA, else fp32."""
+    linear: Literal["auto", "torch", "onednn"] = "auto"
+    """Whose matrix products the linear layers use on the CPU in fp32. auto: oneDNN's where this build has them."""
     threads: int = 0
     """CPU threads; another number gives other bits. 0: one a core."""
     deterministic: bool = False

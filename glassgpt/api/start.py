@@ -17,6 +17,7 @@ from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, Device, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
+from glassgpt.ops.linear import has_onednn
 from glassgpt.planning.memory import training_memory
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
@@ -171,6 +172,8 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
     if run.device == "mps" and not torch.backends.mps.is_available():
         raise InputError("run.device is mps, but PyTorch finds none here: leave --run.device out")
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if device == "cuda" else "fp32")
+    on_cpu = device == "cpu" and dtype == "fp32"
+    linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
     per_step = chosen.optim.batch_size * chosen.model.context_length
     total_steps = -(-run.tokens // per_step) if run.tokens else run.steps or DEFAULT_STEPS
@@ -180,6 +183,7 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
         steps=None if run.tokens else total_steps,
         device=device,
         dtype=dtype,
+        linear=linear,
         threads=run.threads or available_cores(),
         eval_every=eval_every,
         save_every=run.save_every or eval_every,

@@ -199,7 +199,7 @@ def _build(start: Start) -> tuple[GPTModel, torch.optim.Optimizer, Progress, flo
     initialise(model, torch.Generator().manual_seed(chosen.run.seed))
     model.to(chosen.run.device)
     optimizer = make_optimizer(model, chosen.optim)
-    loss_of = NextTokenLoss(model, torch.bfloat16 if chosen.run.dtype == "bf16" else torch.float32)
+    loss_of = NextTokenLoss(model, chosen.run)
     return model, optimizer, Progress(), seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation)
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from glassgpt.data.shards import Ids
 from glassgpt.model import GPTModel
+from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.settings import InputError
 
 
@@ -84,7 +85,8 @@ def evaluate(
             shape = (-1, length) if start < whole else (1, -1)
             inputs = torch.from_numpy(ids[start:end].astype(np.int64)).view(shape).to(device)
             targets = torch.from_numpy(ids[start + 1 : end + 1].astype(np.int64)).to(device)
-            logits = model(inputs).float().flatten(0, 1)
+            with OneDnnLinear():
+                logits = model(inputs).float().flatten(0, 1)
             losses = F.cross_entropy(logits, targets, reduction="none")
             nats += float(losses.double().sum())
     finally:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from glassgpt.generation.cache import make_cache
-from glassgpt.generation.linear import OneDnnLinear
 from glassgpt.generation.sampling import Sampling, choose
 from glassgpt.model import GPTModel, LayerCache
+from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.settings import InputError
 
 

@@ -60,7 +60,7 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
 
     Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed on a NaN.
     """
-    loss_of = NextTokenLoss(job.model, torch.bfloat16 if job.run.dtype == "bf16" else torch.float32)
+    loss_of = NextTokenLoss(job.model, job.run)
     device = next(job.model.parameters()).device
     began = time.perf_counter() - progress.seconds
     saved_at = progress.step if progress.step else -1

@@ -1,11 +1,14 @@
 """One step of training: loss, gradients, clipping, update."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from glassgpt.config import RunConfig
 from glassgpt.model import GPTModel
+from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
 
 
@@ -16,14 +19,15 @@ class NonFinite(ArithmeticError):
 class NextTokenLoss(nn.Module):
     """A model whose forward is its training loss. The logits are never held all at once."""
 
-    def __init__(self, model: GPTModel, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: GPTModel, run: RunConfig = RunConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.model = model
-        self.dtype = dtype
+        self.dtype = torch.bfloat16 if run.dtype == "bf16" else torch.float32
+        self.kernels = OneDnnLinear if run.linear == "onednn" else contextlib.nullcontext
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """ids and targets (B, T) int64 -> mean nats of the targets that are not IGNORED, ()."""
-        with torch.autocast(ids.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(ids.device.type, self.dtype, enabled=self.dtype != torch.float32), self.kernels():
             hidden = self.model.hidden(ids)  # (B, T, C)
         return chunked_cross_entropy(
             hidden.flatten(0, 1).to(self.dtype), self.model.output_head.weight, targets.flatten()

@@ -5,14 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glassgpt.config import GPTConfig
 from glassgpt.generation.cache import KeyValueCache, make_cache
 from glassgpt.generation.generate import generate, generate_plain, next_logits, visible_start
-from glassgpt.generation.linear import OneDnnLinear
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel, initialise
 from glassgpt.settings import InputError
@@ -177,27 +175,6 @@ def test_a_cleared_cache_starts_again_and_a_full_one_says_so() -> None:
     keys, values = cache.append(second, 2 * second)
     assert torch.equal(keys, second)
     assert torch.equal(values, 2 * second)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 70), st.integers(1, 70), st.booleans())
-def test_onednn_gives_the_products_of_linear(batch: int, n: int, width: int, out: int, with_bias: bool) -> None:
-    generator = torch.Generator().manual_seed(width * 71 + out)
-    x = torch.randn(batch, n, width, generator=generator)
-    weight = torch.randn(out, width, generator=generator)
-    bias = torch.randn(out, generator=generator) if with_bias else None
-    expected = F.linear(x, weight, bias)
-    with torch.no_grad(), OneDnnLinear():
-        assert (F.linear(x, weight, bias) - expected).abs().max() <= 1e-5 * max(1, expected.abs().max())
-
-
-def test_onednn_leaves_gradients_and_other_types_to_torch() -> None:
-    x = torch.randn(2, 3, requires_grad=True)
-    with OneDnnLinear():
-        F.linear(x, torch.ones(4, 3)).sum().backward()
-        assert F.linear(x.detach().double(), torch.ones(4, 3).double()).dtype == torch.float64
-        assert F.linear(x[0].detach(), torch.ones(4, 3)).shape == (4,)
-    assert torch.equal(x.grad, torch.full((2, 3), 4.0))
 
 
 def test_the_chapters_model_writes_the_chapters_tokens() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.model import GPTModel
 from glassgpt.ops.loss import IGNORED
 from glassgpt.optim.groups import make_optimizer
@@ -71,7 +71,7 @@ def test_in_bf16_the_loss_stays_close_and_the_weights_stay_fp32() -> None:
     model, optimizer = fresh()
     full = training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.0, grad_clip=1.0)
     half = training_step(
-        NextTokenLoss(model, torch.bfloat16), optimizer, *a_batch(), learning_rate=0.0, grad_clip=1.0
+        NextTokenLoss(model, RunConfig(dtype="bf16")), optimizer, *a_batch(), learning_rate=0.0, grad_clip=1.0
     )
     assert half.loss == pytest.approx(full.loss, rel=0.02)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
