@@ -7,7 +7,9 @@ import contextlib
 import math
 import os
 import shlex
+import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -99,8 +101,12 @@ class PlainView:
 
     def finished(self, run: "Run") -> None:
         """The result, prediction beside measurement, and what to type next."""
+        from glassgpt.training.curve import loss_blocks
+
         predicted, measured = run.predicted, run.measured
+        losses = [line.loss for line in run.history]
         rows = [
+            ("loss", f"{loss_blocks(losses, 40)}  {losses[0]:.3f} to {losses[-1]:.3f} nats a token"),
             ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint)"),
             ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)})"),
             ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
@@ -117,9 +123,8 @@ class LiveView(PlainView):
     """In a terminal: the state and the curve of the loss stay at the bottom, what is worth keeping scrolls above."""
 
     def __init__(self) -> None:
-        import sys
-
         super().__init__(sys.stdout)
+        self.drawn_at = 0.0
         self.live = Live(console=self.console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> None:
@@ -130,10 +135,14 @@ class LiveView(PlainView):
             self.live.stop()
 
     def stepped(self, metrics: "Metrics") -> None:
-        """Renew the live region."""
+        """Renew the live region, ten times a second at most."""
         from glassgpt.training.curve import loss_blocks
 
         self.losses.append(metrics.loss)
+        now = time.monotonic()
+        if now - self.drawn_at < 0.1:
+            return
+        self.drawn_at = now
         width = self.console.width
         label = "loss "
         curve = loss_blocks(self.losses, max(10, width - len(label) - 16))
