@@ -14,7 +14,8 @@ from pathlib import Path
 import history
 
 OURS = """
-import resource, torch
+import torch
+from glassgpt.training.metrics import peak_bytes
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.model import GPTModel, initialise
 from glassgpt.optim.groups import make_optimizer
@@ -28,11 +29,12 @@ loss_of = NextTokenLoss(model, RunConfig(linear="onednn"))
 for step in range(3):
     ids = torch.randint(50257, (4, 257))
     training_step(loss_of, optimizer, ids[:, :-1].contiguous(), ids[:, 1:], learning_rate=1e-4, grad_clip=1.0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_bytes())
 """
 
 THEIRS = """
-import resource, sys, torch
+import sys, torch
+from glassgpt.training.metrics import peak_bytes
 sys.path.insert(0, sys.argv[1])
 from model import GPT, GPTConfig
 torch.set_num_threads(2)
@@ -48,7 +50,7 @@ for step in range(3):
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_bytes())
 """
 
 

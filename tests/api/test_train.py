@@ -111,6 +111,7 @@ def test_the_settings_of_a_run_repeat_its_numbers(story_file: Path) -> None:
     assert yaml.safe_load((other.directory / "config.yaml").read_text())["run"]["seed"] == 6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tokenizer", ["gpt2", "bpe:300", "chars", "bytes"])
 @pytest.mark.parametrize("architecture", ["gpt2", "modern"])
 def test_a_run_opens_in_transformers_as_it_lies(story_file: Path, tokenizer: str, architecture: str) -> None:

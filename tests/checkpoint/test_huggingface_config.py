@@ -80,8 +80,8 @@ def test_older_files_give_theta_beside_an_empty_rope_scaling() -> None:
         ({"model_type": "gpt2", "quantization_config": {"bits": 4}}, "quantization_config"),
         ({"model_type": "gpt2", "n_head": 5}, "model.n_heads is 5"),
         ({"model_type": "gpt2", "n_layer": "many"}, "model.n_layers is 'many'"),
-        ({"model_type": "gpt2", "n_layer": 10**9}, "n_layer 1000000000: at most"),
-        ({"model_type": "llama", "max_position_embeddings": 10**12}, "max_position_embeddings"),
+        ({"model_type": "gpt2", "n_layer": 10**9}, "n_layers is 1000000000"),
+        ({"model_type": "llama", "max_position_embeddings": 10**12}, "context_length is 1000000000000"),
     ],
 )  # fmt: skip
 def test_what_our_model_would_compute_differently_is_refused_in_one_line(values: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from glassgpt.config import GPTConfig
 from glassgpt.planning.memory import training_memory
 
 TRAIN_AND_MEASURE = """
-import json, resource, sys
+import json, sys
 import torch
 from glassgpt.model import GPTModel
 from glassgpt.ops.loss import chunked_cross_entropy
@@ -26,7 +26,8 @@ for step in range(2):  # the optimiser's own memory is there from the second on
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+from glassgpt.training.metrics import peak_bytes
+print(peak_bytes())
 """
 
 GPT2_SMALL = {"context_length": 256, "qkv_bias": True, "tie_embeddings": True}
