@@ -1,6 +1,7 @@
 """What a run writes into its directory while it trains."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Recorder:
         self.start, self.model, self.optimizer = start, model, optimizer
         self.directory = start.directory
         self.metrics_file = start.directory.path / "metrics.jsonl"
+        self.samples_file = start.directory.path / "samples.txt"
         facts = start.prepared.facts
         self.bytes_per_token = facts.bytes / max(1, facts.train_tokens + facts.val_tokens)
 
@@ -35,6 +37,11 @@ class Recorder:
         """Forget what was measured at `step` and later: a resumed run measures it again."""
         kept = [json.dumps(asdict(line)) + "\n" for line in self.history() if line.step < step]
         write_atomically(self.metrics_file, "".join(kept).encode())
+        written = self.samples_file.read_text(encoding="utf-8") if self.samples_file.exists() else ""
+        samples = re.split(r"^(?=--- step \d+, )", written, flags=re.MULTILINE)
+        steps = [re.match(r"--- step (\d+), ", sample) for sample in samples]
+        earlier = [sample for sample, found in zip(samples, steps, strict=True) if found and int(found[1]) < step]
+        write_atomically(self.samples_file, "".join(earlier).encode())
 
     def history(self) -> list[Metrics]:
         """The lines of metrics.jsonl."""
@@ -61,7 +68,7 @@ class Recorder:
         self.directory.record(progress.step, evaluation.bits_per_byte)
         self.directory.prune()
         text = self.sample()
-        with (self.directory.path / "samples.txt").open("a", encoding="utf-8") as file:
+        with self.samples_file.open("a", encoding="utf-8") as file:
             file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
         self._draw(progress, evaluation)
         return text

@@ -170,9 +170,11 @@ def _train(start: Start, listener: Listener) -> Run:
         progress = train_loop(job, progress, stop)
 
     del optimizer, job
-    best = load_model(start.directory.best, device=chosen.run.device) if start.directory.best else model
-    final = evaluate(best.eval(), prepared.val, token_bytes, device=chosen.run.device)
-    latest = start.directory.latest
+    directory = start.directory
+    if directory.best and directory.best != directory.checkpoint_path(progress.step):
+        model = load_model(directory.best, device=chosen.run.device)
+    final = evaluate(model, prepared.val, token_bytes, device=chosen.run.device)
+    latest = directory.latest
     measured = dataclasses.replace(
         predicted,
         seconds=progress.seconds,

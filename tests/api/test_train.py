@@ -71,6 +71,7 @@ def test_a_run_directory_holds_everything(story_file: Path, own_folder: Path) ->
     assert again.directory == Path("runs/stories-2"), "a run never overwrites another"
 
 
+@pytest.mark.thorough
 def test_a_small_model_comes_close_to_the_entropy_of_the_stories(own_folder: Path) -> None:
     text = own_folder / "many.txt"
     text.write_text("\n".join(write_stories(3000, seed=2)))
@@ -97,6 +98,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, dropout: float
     parts = glassgpt.train(resume="parts")
     assert weights(Path("parts")) == weights(Path("whole"))
     assert parts.bits_per_byte == whole.bits_per_byte
+    assert Path("parts/samples.txt").read_text() == Path("whole/samples.txt").read_text()
     exact = [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in whole.history]
     assert [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in parts.history] == exact
 
@@ -162,6 +164,7 @@ def test_a_learning_rate_that_explodes_stops_before_the_update_and_keeps_the_che
     assert all(bool(p.isfinite().all()) for p in gpt.model.parameters())
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_keeps_its_settings_and_says_so(story_file: Path) -> None:
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, steps=20, out="run", listener=StopAt(3), **SMALL)
@@ -175,6 +178,7 @@ def test_a_resumed_run_keeps_its_settings_and_says_so(story_file: Path) -> None:
         glassgpt.train(resume="run")
 
 
+@pytest.mark.thorough
 def test_resuming_with_another_tokenizer_in_the_checkpoint_is_refused(story_file: Path) -> None:
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, steps=20, out="run", listener=StopAt(3), tokenizer="bpe:300", **SMALL)
@@ -186,6 +190,7 @@ def test_resuming_with_another_tokenizer_in_the_checkpoint_is_refused(story_file
         glassgpt.train(resume="run")
 
 
+@pytest.mark.thorough
 def test_a_text_that_changed_since_is_refused_on_resume(story_file: Path, own_folder: Path) -> None:
     text = own_folder / "text.txt"
     text.write_text(story_file.read_text())
@@ -200,6 +205,7 @@ def test_a_text_that_changed_since_is_refused_on_resume(story_file: Path, own_fo
         glassgpt.train(resume="run", steps=30)
 
 
+@pytest.mark.thorough
 def test_a_loaded_model_writes_and_measures(story_file: Path) -> None:
     run = glassgpt.train(story_file, steps=10, **SMALL)
     gpt = glassgpt.load(run.directory)

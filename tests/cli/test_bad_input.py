@@ -160,6 +160,7 @@ exit $code
 """
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_survives(own_folder: Path) -> None:
     place = own_folder / "small"
     place.mkdir()

@@ -62,6 +62,7 @@ def test_what_needs_no_torch_does_not_import_it() -> None:
     assert found.returncode == 0, found.stderr
 
 
+@pytest.mark.thorough
 def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own_folder: Path) -> None:
     found = command("train", "text.txt", "--steps", "10", "--json", *SMALL, "--data.cache", "cache")
     assert found.returncode == 0, found.stderr
@@ -87,6 +88,7 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     assert {"bytes", "training_memory_bytes", "flops_per_token"} <= set(planned)
 
 
+@pytest.mark.thorough
 def test_training_shows_header_lines_samples_result_and_the_next_command() -> None:
     found = command("train", "text.txt", "--steps", "20", *SMALL, "--data.cache", "cache")
     assert found.returncode == 0
@@ -96,6 +98,7 @@ def test_training_shows_header_lines_samples_result_and_the_next_command() -> No
     assert "\x1b" not in found.stdout, "plain lines on a pipe"
 
 
+@pytest.mark.thorough
 def test_standard_input_is_kept_so_that_it_can_resume(own_folder: Path) -> None:
     text = (own_folder / "text.txt").read_text()
     found = command("train", "-", "--steps", "4", *SMALL, "--data.cache", "cache", stdin=text)
@@ -161,6 +164,7 @@ def test_sixty_steps_killed_and_resumed_end_in_the_same_bytes() -> None:
     assert steps == [json.loads(line)["step"] for line in Path("whole/metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_prints_the_command_that_resumes(number: signal.Signals) -> None:
     process = subprocess.Popen(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.thorough  # a minute: every cell runs
+
 NAME = "04_gpt_from_scratch.ipynb"
 COMMITTED = Path(__file__).parents[2] / "notebooks" / NAME
 SEED_CELLS = json.loads((Path(__file__).parents[1] / "golden" / "seed_cells.json").read_text(encoding="utf-8"))
