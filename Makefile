@@ -1,7 +1,8 @@
 # Two commands do everything on a machine that has Python 3.11 or newer, pip and make:
 #   make demo    set up .venv, train on Python's own documentation for about two minutes, print what the model writes
 #   make test    set up .venv, run the whole test suite
-# TORCH is installed first: plain `torch` would pull gigabytes of CUDA where the CPU build is enough.
+# TORCH is installed first. On Linux without a GPU, PyPI's build brings gigabytes of CUDA; the CPU build is
+#   make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -33,7 +34,7 @@ clean:
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 

@@ -216,16 +216,19 @@ class Settings:
         """The settings in a config.yaml. Raises InputError for an unknown section, key or value."""
         unknown = [str(key) for key in values if key not in ("text", "prepared", *SECTIONS)]
         if unknown:
-            near = nearest(unknown[0], SECTIONS)
+            homes = [name for name, kind in SECTIONS.items() if unknown[0] in kind.__dataclass_fields__]
+            near = f"{homes[0]}.{unknown[0]}" if homes else nearest(unknown[0], SECTIONS)
             hint = f"did you mean {near}?" if near else f"sections are {', '.join(SECTIONS)}"
             raise InputError(f"unknown section {unknown[0]!r} in the settings: {hint}")
         sections = {name: values.get(name) or {} for name in SECTIONS}
         for name, section in sections.items():
             if not isinstance(section, Mapping):
                 raise InputError(f"section {name!r} of the settings is {section!r}, but must hold keys with values")
-        text = values.get("text") or []
+        text: Any = values.get("text") or []
+        if not isinstance(text, str) and type(text) is not list:
+            raise InputError(f"text is {text!r} in the settings, but must be a path or a list of paths")
         return cls(
-            text=[str(source) for source in (text if isinstance(text, list) else [text])],
+            text=[text] if isinstance(text, str) else [str(source) for source in text],
             prepared=str(values.get("prepared") or ""),
             model=GPTConfig.from_dict(sections["model"]),
             data=settings.build(DataConfig, sections["data"], "data", OTHER_TOOLS),

@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read settings from {path}: {error.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
-        raise InputError(f"{path} is not valid YAML ({where}); mend it or leave --config out") from None
+        raise InputError(f"{path} is not valid YAML ({where}); mend it") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no sections; it should look like 'model:' with 'n_layers: 4' indented below")
     return values

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from glassgpt.api.device import usable_device
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.run import find_checkpoint
+from glassgpt.config import Device
 from glassgpt.data.prepare import encode_documents
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
@@ -102,11 +104,12 @@ class GPT:
         return self.evaluate([Document("text", text)]).bits_per_byte
 
 
-def load(directory: str | Path | None = None, *, device: str = "cpu") -> GPT:
+def load(directory: str | Path | None = None, *, device: Device = "cpu") -> GPT:
     """Open a run (its best checkpoint), a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3.
 
     Without a directory, the newest run. Raises InputError where there is none or it is damaged.
     """
     checkpoint = find_checkpoint(directory)
-    model = load_model(checkpoint, device=device)
-    return GPT(model.eval(), Tokenizer.load(checkpoint), checkpoint, device)
+    usable = usable_device(device)
+    model = load_model(checkpoint, device=usable)
+    return GPT(model.eval(), Tokenizer.load(checkpoint), checkpoint, usable)

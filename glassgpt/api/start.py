@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from glassgpt import settings
+from glassgpt.api.device import usable_device
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig, Device, RunConfig, Settings, preset
+from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
 from glassgpt.ops.linear import has_onednn
@@ -65,6 +64,7 @@ def new_start(
     checked before the text is read. Raises InputError.
     """
     stored: dict[str, Any] = settings.read_yaml(config_file) if config_file else {}
+    Settings.from_dict(stored)  # or a key that nothing reads would be passed over
     merged = _merge(stored, preset_name, given)
     Settings.from_dict({"model": merged["model"]} | {name: merged[name] for name in ("data", "optim", "run")})
     data = settings.build(DataConfig, merged["data"], "data", OTHER_TOOLS)
@@ -117,8 +117,8 @@ def resumed_start(run: str, given: Given) -> Start:
     chosen, total_steps = _settle(chosen, prepared)
     if state.counters["step"] >= total_steps:
         raise InputError(
-            f"{directory.path} has finished its {total_steps} steps: give more with --steps, or write with "
-            f"`glassgpt generate {directory.path}`"
+            f"{directory.path} has done {state.counters['step']} steps of {total_steps}: give more with --steps, "
+            f"or write with `glassgpt generate {directory.path}`"
         )
     return Start(directory, chosen, prepared, total_steps, checkpoint, state, tuple(notes))
 
@@ -133,7 +133,9 @@ def prepared_of(directory: Path) -> Prepared:
     for place in (directory, directory.parent):
         if (place / "config.yaml").exists():
             return _prepared_again(Settings.from_dict(settings.read_yaml(place / "config.yaml")))
-    raise InputError(f"{directory} is no run of GlassGPT, so it has no text of its own: say which with --data TEXT")
+    raise InputError(
+        f"{directory} is no run of GlassGPT, so it has no text of its own; `glassgpt eval` takes one with --data"
+    )
 
 
 def _merge(stored: Mapping[str, Any], preset_name: str | None, given: Given) -> dict[str, dict[str, Any]]:
@@ -166,11 +168,7 @@ def _merge(stored: Mapping[str, Any], preset_name: str | None, given: Given) -> 
 def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
     """Replace every "auto" by what it is on this machine and for this text, and count the steps."""
     run = chosen.run
-    device = _device() if run.device == "auto" else run.device
-    if run.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("run.device is cuda, but PyTorch finds no CUDA device here: leave --run.device out")
-    if run.device == "mps" and not torch.backends.mps.is_available():
-        raise InputError("run.device is mps, but PyTorch finds none here: leave --run.device out")
+    device = usable_device(run.device)
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if device == "cuda" else "fp32")
     on_cpu = device == "cpu" and dtype == "fp32"
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
@@ -194,12 +192,6 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _device() -> Device:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _fits(vocab_size: int, prepared: Prepared) -> None:

@@ -14,7 +14,7 @@ from glassgpt.settings import InputError
 if TYPE_CHECKING:
     from glassgpt.data.prepare import Prepared
 
-app = App(name="data", help="Prepare a text, look at what was prepared, check it.")
+app = App(name="data", help="Prepare a text, look at what was prepared, check it.", help_epilogue="")
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.config import Device
+
 
 def evaluate(
     directory: str | None = None,
     /,
     *,
     data: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Measure bits per byte, loss per token and perplexity over ALL of a text.
@@ -25,7 +27,7 @@ def evaluate(
     data
         Text files, folders, globs or - for standard input. Left out: the text that a run kept for validation.
     device
-        cpu, cuda or mps.
+        Where to compute.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.numbers import Whole
 from glassgpt.cli.words import printable
+from glassgpt.config import Device
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -23,13 +25,13 @@ def generate(
     /,
     *,
     prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
-    max_new_tokens: int = 200,
+    max_new_tokens: Whole = 200,
     temperature: float = 0.8,
-    top_k: int | None = None,
+    top_k: Whole | None = None,
     top_p: float | None = None,
-    num_samples: int = 1,
-    seed: int = 1337,
-    device: str = "cpu",
+    num_samples: Whole = 1,
+    seed: Whole = 1337,
+    device: Device = "cpu",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Let a model write on from a prompt.
@@ -53,7 +55,7 @@ def generate(
     seed
         The same seed writes the same text.
     device
-        cpu, cuda or mps.
+        Where to compute.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
@@ -63,7 +65,10 @@ def generate(
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     if prompt == "-":
-        prompt = sys.stdin.read()
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"the prompt is not valid UTF-8 (at byte {error.start}): give it as UTF-8 text") from None
 
     from glassgpt.api.loaded import load
 
@@ -80,7 +85,8 @@ def generate(
     n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
     first = 1000 * samples[0].time_to_first_token_s
     after = f"glassgpt eval{' ' + directory if directory else ''}"
-    print(f"\n\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
+    print(flush=True)
+    print(f"\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
     return 0
 
 

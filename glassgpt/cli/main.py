@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Iterable
 
@@ -21,6 +22,17 @@ app = App(
     help_flags=["--help", "-h"],
     help_epilogue="Begin with: glassgpt train book.txt",
 )
+FIELDS = "; ".join(
+    f"--{section}. " + ", ".join(name.replace("_", "-") for name in kind.__dataclass_fields__)
+    for section, kind in SECTIONS.items()
+)
+EPILOGUES = {
+    "train": {"help_epilogue": f"Every setting can be given, such as --model.n-layers 6. There are {FIELDS}."},
+    "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
+    "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
+    "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
+}
+
 for order, (verb, place, summary) in enumerate((
     ("train", "train:train", "Train a GPT on your text."),
     ("generate", "generate:generate", "Let a model write on from a prompt."),
@@ -29,7 +41,7 @@ for order, (verb, place, summary) in enumerate((
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
     ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
 )):
-    app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order)
+    app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 
 TAKES_SETTINGS = ("train", "plan")
 """The commands that take `--section.field value`."""
@@ -42,7 +54,9 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    sys.exit(run([argument for argument in arguments if argument != "--debug"], debug))
+    code = run([argument for argument in arguments if argument != "--debug"], debug)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
+    sys.exit(code)
 
 
 def run(arguments: list[str], debug: bool = False) -> int:

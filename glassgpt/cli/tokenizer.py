@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from glassgpt.settings import InputError
 
-app = App(name="tokenizer", help="Train a tokenizer, encode a text, decode ids.")
+app = App(name="tokenizer", help="Train a tokenizer, encode a text, decode ids.", help_epilogue="")
 
 
 @app.command

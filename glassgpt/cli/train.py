@@ -6,21 +6,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.numbers import Whole
 from glassgpt.cli.training_view import LiveView, PlainView
 from glassgpt.settings import InputError
 
 
 def train(
     *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    steps: int | None = None,
-    tokens: int | None = None,
+    steps: Whole | None = None,
+    tokens: Whole | None = None,
     preset: str | None = None,
     tokenizer: str | None = None,
     val_fraction: float | None = None,
     out: str | None = None,
     resume: str | None = None,
     config: str | None = None,
-    seed: int | None = None,
+    seed: Whole | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:

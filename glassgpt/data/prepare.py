@@ -90,7 +90,7 @@ def prepare(documents: Sequence[Document], config: DataConfig, cache: Path) -> P
         cache.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
     except OSError as error:
-        raise InputError(f"cannot write to {cache}: {error.strerror}; choose another with --data.cache") from None
+        raise InputError(f"cannot write to {cache}: {error.strerror}; choose another cache folder") from None
     try:
         n_train = write_shard(aside / "train.shard", token_parts(train, tokenizer), tokenizer.vocab_size)
         n_val = write_shard(aside / "val.shard", token_parts(val, tokenizer), tokenizer.vocab_size)

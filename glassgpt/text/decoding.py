@@ -46,7 +46,7 @@ def decode_text(data: bytes, suffix: str, invalid_utf8: Literal["refuse", "repla
     if invalid and invalid_utf8 == "refuse":
         offset = len(data) - len(body) + invalid.start
         what = f"byte 0x{data[offset]:02x} at offset {offset}"
-        raise NotText(f"is not valid UTF-8 ({what}); {_ADVICE}, or give --data.invalid-utf8 replace")
+        raise NotText(f"is not valid UTF-8 ({what}); {_ADVICE}, or set invalid-utf8 to replace")
     if not text.strip():
         raise NotText("holds no text; give a text to learn from")
     n_replaced = text.count("\ufffd") - body.count("\ufffd".encode()) if invalid else 0

@@ -50,8 +50,8 @@ def loss_svg(training: Sequence[tuple[int, float]], validation: Sequence[tuple[i
             line(training, "#0072b2", 1.5),
             line(validation, "#d55e00", 2),
             *dots,
-            f'<text x="{WIDTH - RIGHT}" y="{TOP + 4}" text-anchor="end">'
-            '<tspan fill="#0072b2">training</tspan>, <tspan fill="#d55e00">validation</tspan></text>',
+            f'<text x="{WIDTH - RIGHT - 140}" y="{TOP + 16}" fill="#0072b2">training</text>',
+            f'<text x="{WIDTH - RIGHT - 70}" y="{TOP + 16}" fill="#d55e00">validation</text>',
             "</svg>\n",
         ]
     )

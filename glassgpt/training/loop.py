@@ -100,7 +100,7 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             )  # fmt: skip
         except NonFinite as error:
             raise TrainingFailed(
-                f"stopped at step {step + 1} before its update: {error}; the checkpoints are intact, "
+                f"stopped at step {step + 1} before its update: {error}; "
                 f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}"
             ) from None
         after = time.perf_counter()

@@ -174,7 +174,7 @@ def test_a_resumed_run_keeps_its_settings_and_says_so(story_file: Path) -> None:
         glassgpt.train(resume="run", model={"n_layers": 9})
     longer = glassgpt.train(resume="run", steps=30)
     assert longer.measured.steps == 30
-    with pytest.raises(InputError, match="has finished its 30 steps"):
+    with pytest.raises(InputError, match="has done 30 steps of 30"):
         glassgpt.train(resume="run")
 
 

@@ -16,6 +16,8 @@ TRAIN = ["train", "text.txt", "--steps", "2", "--tokenizer", "bytes", "--model.c
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, story_file: Path) -> Path:
     """A folder with `text.txt` in it, the working directory of the test."""
     (tmp_path / "text.txt").write_text(story_file.read_text())
+    (tmp_path / "top.yaml").write_text("steps: 5\n")
+    (tmp_path / "shape.yaml").write_text("model: 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
@@ -61,6 +63,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["train", "text.txt", "--model.context-length", "4000", "--optim.batch-size", "8192"], "in parts"),
         (["train", "text.txt", "--run.device", "cuda"], "finds no CUDA device"),
         (["train", "text.txt", "--config", "none.yaml"], "cannot read settings"),
+        (["train", "text.txt", "--config", "top.yaml"], "did you mean run.steps"),
+        (["train", "text.txt", "--config", "shape.yaml"], "section 'model' of the settings is 3"),
+        (["train", "text.txt", "--steps", "1.5"], "must be a whole number"),
+        (["generate", "--device", "tpu"], "Choose from"),
         (["train", "--resume", "nothing"], "no directory nothing"),
         (["train", "text.txt", "--resume", "nothing"], "goes on with the run's own text"),
         (["generate"], "glassgpt train"),

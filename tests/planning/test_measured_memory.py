@@ -33,6 +33,7 @@ print(peak_bytes())
 GPT2_SMALL = {"context_length": 256, "qkv_bias": True, "tie_embeddings": True}
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count resident memory otherwise")
 @pytest.mark.parametrize(
     ("values", "batch_size", "accumulation"),
