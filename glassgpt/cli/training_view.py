@@ -157,7 +157,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
     model, optim, run = chosen.model, chosen.optim, chosen.run
     epochs = costs.tokens / max(1, facts.train_tokens)
     documents = f"{facts.documents:,} documents" if facts.documents > 1 else "1 document"
-    part = "" if validated_tokens >= facts.val_tokens else f", {count(validated_tokens)} of its tokens on the way"
+    part = "" if validated_tokens >= facts.val_tokens else f"; on the way, {count(validated_tokens)} tokens of it"
     grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
     where = f"{run.device}, {run.dtype}" + (f", {run.threads} threads" if run.device == "cpu" else "")
     resumed = f", resumed from {start.checkpoint.name}" if start.checkpoint else ""
