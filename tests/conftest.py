@@ -9,17 +9,6 @@ import pytest
 
 from glassgpt.text.stories import write_stories
 
-REPOSITORY = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="session")
-def texts() -> Path:
-    """The folder of public-domain texts: $GLASSGPT_TEXTS, or shared/data beside the repository."""
-    for folder in (os.environ.get("GLASSGPT_TEXTS", ""), REPOSITORY.parent / "shared" / "data"):
-        if folder and (Path(folder) / "tinyshakespeare.txt").exists():
-            return Path(folder)
-    pytest.skip("needs the public-domain texts: set GLASSGPT_TEXTS to a folder with tinyshakespeare.txt")
-
 
 @pytest.fixture(scope="session")
 def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
