@@ -128,8 +128,10 @@ class DataConfig:
 class OptimConfig:
     """How the weights are updated. One step sees `batch_size` sequences of `context_length` tokens."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices inside the blocks, AdamW for everything else."""
     learning_rate: float = 1e-3
+    """AdamW's."""
     min_learning_rate: float = 0.0
     """What the learning rate has decayed to at the last step."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -142,6 +144,19 @@ class OptimConfig:
     eps: float = 1e-8
     grad_clip: float = 1.0
     """Largest norm of all gradients together; 0 leaves them as they are."""
+    muon_learning_rate: float = 0.02
+    """Muon's. It rises and falls in proportion to learning_rate."""
+    muon_momentum: float = 0.95
+    muon_iterations: int = 5
+    """Steps of Newton–Schulz towards an orthogonal update."""
+    muon_coefficients: Literal["jordan", "polar-express"] = "jordan"
+    """Polynomials of these steps: Jordan et al. 2024, or Amsel et al. 2025."""
+    muon_dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of these steps; the momentum stays fp32. auto: what this device multiplies faster."""
+    muon_normalise_rows: bool = False
+    """Also make the rows of an update alike in size (NorMuon, Li et al. 2025)."""
+    muon_cautious_decay: bool = False
+    """Decay a weight only while its update draws it towards 0 too (Chen et al. 2025)."""
     batch_size: int = 16
     accumulation: int = 1
     """Parts that a batch is computed in, one after the other, to save memory; must divide batch_size."""
@@ -152,7 +167,9 @@ class OptimConfig:
         _require(0 <= low <= high, "optim.min_learning_rate", low, f"must be between 0 and learning_rate ({high})")
         _require(self.warmup >= 0, "optim.warmup", self.warmup, "must be at least 0")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "must be at least 0")
-        for name in ("beta1", "beta2"):
+        _require(self.muon_learning_rate > 0, "optim.muon_learning_rate", self.muon_learning_rate, "must be above 0")
+        _require(self.muon_iterations >= 1, "optim.muon_iterations", self.muon_iterations, "must be at least 1")
+        for name in ("beta1", "beta2", "muon_momentum"):
             _require(0 <= getattr(self, name) < 1, f"optim.{name}", getattr(self, name), "must be in [0, 1)")
         _require(self.eps > 0, "optim.eps", self.eps, "must be above 0")
         _require(self.grad_clip >= 0, "optim.grad_clip", self.grad_clip, "must be at least 0")

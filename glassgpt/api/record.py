@@ -14,7 +14,7 @@ from glassgpt.evaluation.bits_per_byte import Evaluation
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
-from glassgpt.optim.groups import optimizer_tensors
+from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.curve import loss_svg
 from glassgpt.training.loop import Progress
 from glassgpt.training.metrics import Metrics, append_metrics, read_metrics
@@ -25,7 +25,7 @@ SAMPLE_TOKENS = 120
 class Recorder:
     """Writes checkpoints, metrics.jsonl, samples.txt and loss.svg of one run."""
 
-    def __init__(self, start: Start, model: GPTModel, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, start: Start, model: GPTModel, optimizer: Optimizer) -> None:
         self.start, self.model, self.optimizer = start, model, optimizer
         self.directory = start.directory
         self.metrics_file = start.directory.path / "metrics.jsonl"
@@ -52,7 +52,7 @@ class Recorder:
         last = progress.last and asdict(progress.last)
         threads = torch.get_num_threads()
         counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
-        trainer = TrainerState(tensors=optimizer_tensors(self.model, self.optimizer), counters=counters)
+        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters)
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer)
         self.directory.record(progress.step, None)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from glassgpt import settings
 from glassgpt.api.device import usable_device
 from glassgpt.checkpoint.atomic import remove_litter
@@ -16,6 +18,7 @@ from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
+from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
 from glassgpt.planning.memory import training_memory
 from glassgpt.settings import InputError
@@ -186,7 +189,11 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
         eval_every=eval_every,
         save_every=run.save_every or eval_every,
     )
-    return dataclasses.replace(chosen, run=run), total_steps
+    optim = chosen.optim
+    if optim.name == "muon" and optim.muon_dtype == "auto":
+        fastest = "bf16" if fastest_matmul_dtype(device) is torch.bfloat16 else "fp32"
+        optim = dataclasses.replace(optim, muon_dtype=fastest)
+    return dataclasses.replace(chosen, optim=optim, run=run), total_steps
 
 
 def available_cores() -> int:

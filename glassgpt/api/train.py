@@ -16,7 +16,8 @@ from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.model import GPTModel, initialise
-from glassgpt.optim.groups import make_optimizer, restore_optimizer
+from glassgpt.optim.groups import make_optimizer
+from glassgpt.optim.optimizer import Optimizer
 from glassgpt.planning.memory import checkpoint_bytes, training_memory
 from glassgpt.planning.parameters import total_parameters
 from glassgpt.training.interruption import stop_on_signals
@@ -142,7 +143,8 @@ def _train(start: Start, listener: Listener) -> Run:
     chosen, prepared = start.settings, start.prepared
     interpreter_bytes = resident_bytes()  # what is there before the model
     torch.set_num_threads(chosen.run.threads)
-    torch.use_deterministic_algorithms(chosen.run.deterministic)
+    if chosen.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
+        torch.use_deterministic_algorithms(chosen.run.deterministic)
     model, optimizer, progress, pace = _build(start)
     predicted = _predict(start, pace, interpreter_bytes)
     recorder = Recorder(start, model, optimizer)
@@ -186,13 +188,13 @@ def _train(start: Start, listener: Listener) -> Run:
     return Run(start.directory.path, final.bits_per_byte, recorder.history(), predicted, measured)
 
 
-def _build(start: Start) -> tuple[GPTModel, torch.optim.Optimizer, Progress, float]:
+def _build(start: Start) -> tuple[GPTModel, Optimizer, Progress, float]:
     """Model, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
     chosen = start.settings
     if start.checkpoint is not None and start.state is not None:
         model = load_model(start.checkpoint, device=chosen.run.device)
         optimizer = make_optimizer(model, chosen.optim)
-        restore_optimizer(model, optimizer, start.state.tensors)
+        optimizer.restore(start.state.tensors)
         counters = start.state.counters
         last = Metrics(**counters["last"]) if counters["last"] else None
         progress = Progress(counters["step"], counters["seconds"], last)

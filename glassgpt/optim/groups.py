@@ -1,46 +1,24 @@
-"""Which parameters an optimiser treats alike, and the optimiser itself."""
+"""Which parameters are updated how."""
 
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glassgpt.config import OptimConfig
+from glassgpt.optim.adamw import AdamW
+from glassgpt.optim.muon import Muon
+from glassgpt.optim.optimizer import Optimizer
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and embeddings decay; norms and biases, which have one dimension, do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-
-
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) in PyTorch's fused form: one pass over memory instead of a dozen."""
-    groups = parameter_groups(model, config.weight_decay)
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, config.learning_rate, betas, config.eps, fused=True)
-
-
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by the name of its parameter: "blocks.0.attention.query.weight/exp_avg"."""
-    named = {
-        f"{name}/{key}": value
+def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices inside the blocks by name: of attention and feed-forward, but not embeddings and the head."""
+    return {
+        name: parameter
         for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        if name.startswith("blocks.") and parameter.dim() == 2 and parameter.requires_grad
     }
-    return {name: value if isinstance(value, Tensor) else torch.tensor(value) for name, value in named.items()}
 
 
-def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give the optimiser back what `optimizer_tensors` returned."""
-    in_order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    index = {id(parameter): number for number, parameter in enumerate(in_order)}
-    numbers = {name: index[id(p)] for name, p in model.named_parameters() if id(p) in index}
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        parameter_name, key = name.rsplit("/", 1)
-        state.setdefault(numbers[parameter_name], {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def make_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
+    """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
+    hidden = hidden_matrices(model) if config.name == "muon" else {}
+    rest = {name: p for name, p in model.named_parameters() if p.requires_grad and name not in hidden}
+    return Optimizer([Muon(hidden, config), AdamW(rest, config)] if hidden else [AdamW(rest, config)])

@@ -15,6 +15,7 @@ from glassgpt.config import OptimConfig, RunConfig
 from glassgpt.data.batches import Batches
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.model import GPTModel
+from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import learning_rate
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
@@ -40,7 +41,7 @@ class Job:
     """Everything a run trains with. The callables are wired by `glassgpt.api`."""
 
     model: GPTModel
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     batches: Batches
     optim: OptimConfig
     run: RunConfig

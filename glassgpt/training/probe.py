@@ -3,14 +3,13 @@
 import statistics
 import time
 
-import torch
-
 from glassgpt.data.batches import Batches
+from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.step import NextTokenLoss, training_step
 
 
 def seconds_per_step(
-    loss_of: NextTokenLoss, optimizer: torch.optim.Optimizer, batches: Batches, accumulation: int, budget: float = 1.0
+    loss_of: NextTokenLoss, optimizer: Optimizer, batches: Batches, accumulation: int, budget: float = 1.0
 ) -> float:
     """The median time of a few whole steps: two at least, more while `budget` seconds last.
 
@@ -23,6 +22,6 @@ def seconds_per_step(
         before = time.perf_counter()
         training_step(loss_of, optimizer, ids, targets, learning_rate=0.0, grad_clip=1.0, accumulation=accumulation)
         times.append(time.perf_counter() - before)
-    optimizer.state.clear()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.reset()
+    optimizer.zero_grad()
     return statistics.median(times[1:])

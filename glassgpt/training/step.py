@@ -1,6 +1,7 @@
 """One step of training: loss, gradients, clipping, update."""
 
 import contextlib
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from glassgpt.config import RunConfig
 from glassgpt.model import GPTModel
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
+from glassgpt.optim.optimizer import Optimizer
 
 
 class NonFinite(ArithmeticError):
@@ -44,7 +46,7 @@ class StepResult:
 
 def training_step(
     loss_of: NextTokenLoss,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     ids: Tensor,
     targets: Tensor,
     *,
@@ -54,25 +56,23 @@ def training_step(
 ) -> StepResult:
     """Update the model once on a batch, computed in `accumulation` parts of equal size.
 
-    Raises NonFinite before anything is updated.
+    Raises NonFinite before anything is updated. The host waits for the device once, when loss and norm are known.
     """
-    optimizer.zero_grad(set_to_none=True)
-    n_targets = int((targets != IGNORED).sum())
-    loss = 0.0
+    optimizer.zero_grad()
+    n_targets = (targets != IGNORED).sum().clamp(min=1)
+    losses: list[Tensor] = []
     for part_ids, part_targets in zip(ids.chunk(accumulation), targets.chunk(accumulation), strict=True):
-        share = int((part_targets != IGNORED).sum()) / max(1, n_targets)
-        part_loss = loss_of(part_ids, part_targets) * share
+        part_loss = loss_of(part_ids, part_targets) * ((part_targets != IGNORED).sum() / n_targets)
         part_loss.backward()
-        loss += float(part_loss.detach())
-    parameters = [p for p in loss_of.parameters() if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-    if not (abs(loss) < float("inf") and norm < float("inf")):
+        losses.append(part_loss.detach())
+    gradients = [p.grad for p in optimizer.parameters if p.grad is not None]
+    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    loss, norm = torch.stack([torch.stack(losses).sum(), total_norm]).tolist()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFinite(_culprit(loss_of, loss))
     if 0 < grad_clip < norm:
-        torch.nn.utils.clip_grads_with_norm_(parameters, grad_clip, torch.tensor(norm))
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
+        torch._foreach_mul_(gradients, grad_clip / norm)
+    optimizer.step(learning_rate)
     return StepResult(loss, norm)
 
 
@@ -81,7 +81,7 @@ def _culprit(loss_of: NextTokenLoss, loss: float) -> str:
     for name, parameter in loss_of.model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the weight {name} is not finite"
-    if not abs(loss) < float("inf"):
+    if not math.isfinite(loss):
         return f"the loss is {loss}"
     for name, parameter in loss_of.model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():

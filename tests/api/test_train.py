@@ -86,9 +86,12 @@ def test_a_small_model_comes_close_to_the_entropy_of_the_stories(own_folder: Pat
     assert entropy * 0.97 < run.bits_per_byte < entropy * 1.35, "below the entropy something would leak"
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, dropout: float) -> None:
-    settings = SMALL | {"model": SMALL["model"] | {"dropout_rate": dropout}}
+@pytest.mark.parametrize(("optimizer", "dropout"), [("muon", 0.0), ("adamw", 0.2)])
+def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, optimizer: str, dropout: float) -> None:
+    settings = {
+        "model": SMALL["model"] | {"dropout_rate": dropout},
+        "optim": SMALL["optim"] | {"name": optimizer},
+    }
     whole = glassgpt.train(story_file, steps=24, out="whole", run={"eval_every": 6}, **settings)
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, steps=24, out="parts", run={"eval_every": 6}, listener=StopAt(9), **settings)

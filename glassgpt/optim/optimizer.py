@@ -1,0 +1,76 @@
+"""The optimiser that training calls: parts that each update parameters of their own.
+
+It is no `torch.optim.Optimizer`: to construct the first one of those imports PyTorch's compiler, which takes 1.7 s
+and some 60 MB at every start.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from glassgpt.settings import InputError
+
+
+class Part(Protocol):
+    """One way to update some of the parameters, such as `AdamW` or `Muon`."""
+
+    parameters: list[nn.Parameter]
+
+    def step(self, learning_rate: float) -> None:
+        """Update the parameters by their gradients, which may be overwritten."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that later steps depend on, by name; the same names from the start to the end."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the values of tensors named and shaped as those that `tensors` returns."""
+        ...
+
+    def reset(self) -> None:
+        """Go back to the state before the first step."""
+        ...
+
+
+class Optimizer:
+    """All parts as one."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        self.parameters = [parameter for part in parts for parameter in part.parameters]
+
+    def zero_grad(self) -> None:
+        """Let go of all gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, learning_rate: float) -> None:
+        """Update every parameter by its gradient, which may be overwritten.
+
+        `learning_rate` is what `optim.learning_rate` has become at this step of the schedule; a part with a rate of
+        its own follows in proportion.
+        """
+        for part in self.parts:
+            part.step(learning_rate)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by parameter and name: "blocks.0.attention.query.weight/momentum". Not copies."""
+        return {name: tensor for part in self.parts for name, tensor in part.tensors().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `tensors` returned. Raises InputError where it is another optimiser's or model's."""
+        for part in self.parts:
+            for name, own in part.tensors().items():
+                if name not in tensors or tensors[name].shape != own.shape:
+                    raise InputError(
+                        f"the optimiser's state has no {name} of shape {list(own.shape)}: it was saved by another "
+                        "version or with other settings, so start a new run"
+                    )
+            part.restore(tensors)
+
+    def reset(self) -> None:
+        """Go back to the state before the first step."""
+        for part in self.parts:
+            part.reset()
