@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow native clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -28,10 +28,13 @@ check: .venv/installed-dev
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 
+native: .venv/installed
+	$(BIN)/python hatch_build.py
+
 clean:
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .import_linter_cache
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml hatch_build.py $(wildcard native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)

@@ -12,6 +12,7 @@ from glassgpt import settings
 from glassgpt.settings import InputError, nearest
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Kernel = Literal["auto", "torch", "native"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,11 @@ class RunConfig:
     seed: int = 1337
     device: Device = "auto"
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA, else fp32."""
+    """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA, and in the native step where the
+    processor has instructions for it; else fp32."""
+    kernel: Kernel = "auto"
+    """Who computes loss and gradients: PyTorch, or the native step in C++. auto: native on the CPU for models of up
+    to 30 million parameters, where it was built."""
     linear: Literal["auto", "torch", "onednn"] = "auto"
     """Whose matrix products the linear layers use on the CPU in fp32. auto: oneDNN's where this build has them."""
     threads: int = 0

@@ -15,12 +15,14 @@ from glassgpt.api.device import usable_device
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings, preset
+from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
+from glassgpt.native import trainer as native
 from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
 from glassgpt.planning.memory import training_memory
+from glassgpt.planning.parameters import total_parameters
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
 from glassgpt.text.tokenizer import Tokenizer
@@ -31,6 +33,8 @@ DEFAULT_PRESET = "modern-tiny"
 DEFAULT_STEPS = 2000
 DEFAULT_OPTIM = {"learning_rate": 3e-3, "batch_size": 16}
 """What suits the default preset; the sizes of gpt2 want a tenth of this learning rate."""
+NATIVE_PARAMETERS = 30_000_000
+"""Up to here the native step is taken; larger matrices keep PyTorch's products busy as it is."""
 EVALUATIONS = 10
 """In a run, where run.eval_every does not say otherwise."""
 
@@ -172,8 +176,10 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
     """Replace every "auto" by what it is on this machine and for this text, and count the steps."""
     run = chosen.run
     device = usable_device(run.device)
-    dtype = run.dtype if run.dtype != "auto" else ("bf16" if device == "cuda" else "fp32")
-    on_cpu = device == "cpu" and dtype == "fp32"
+    kernel = _kernel(run.kernel, chosen.model, device)
+    fast_bf16 = device == "cuda" or (kernel == "native" and native.has_bf16())
+    dtype = run.dtype if run.dtype != "auto" else ("bf16" if fast_bf16 else "fp32")
+    on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
     per_step = chosen.optim.batch_size * chosen.model.context_length
@@ -184,6 +190,7 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
         steps=None if run.tokens else total_steps,
         device=device,
         dtype=dtype,
+        kernel=kernel,
         linear=linear,
         threads=run.threads or available_cores(),
         eval_every=eval_every,
@@ -194,6 +201,23 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
         fastest = "bf16" if fastest_matmul_dtype(device) is torch.bfloat16 else "fp32"
         optim = dataclasses.replace(optim, muon_dtype=fastest)
     return dataclasses.replace(chosen, optim=optim, run=run), total_steps
+
+
+def _kernel(wanted: Kernel, model: GPTConfig, device: str) -> Kernel:
+    """Who computes the training step. Raises InputError where the native step is asked for and cannot."""
+    usable = device == "cpu" and native.tier() is not None and native.suits(model)
+    if wanted == "native" and not usable:
+        why = (
+            f"it runs on the CPU and the device is {device}"
+            if device != "cpu"
+            else "it was not compiled when GlassGPT was installed (that takes a C++ compiler)"
+            if native.tier() is None
+            else "it needs even embedding_dim, head_dim and feed_forward_dim, and no portable dropout"
+        )
+        raise InputError(f"run.kernel is native, but {why}: leave it out, and PyTorch computes the step")
+    if wanted != "auto":
+        return wanted
+    return "native" if usable and total_parameters(model) <= NATIVE_PARAMETERS else "torch"
 
 
 def available_cores() -> int:

@@ -25,7 +25,7 @@ from glassgpt.training.loop import Job, Progress
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.probe import seconds_per_step
-from glassgpt.training.step import NextTokenLoss
+from glassgpt.training.step import training_loss
 
 EVALUATION_SHARE = 0.03
 """Of a run's work that may go into evaluations on the way: they use as much of the validation text as fits."""
@@ -203,7 +203,7 @@ def _build(start: Start) -> tuple[GPTModel, Optimizer, Progress, float]:
     initialise(model, torch.Generator().manual_seed(chosen.run.seed))
     model.to(chosen.run.device)
     optimizer = make_optimizer(model, chosen.optim)
-    loss_of = NextTokenLoss(model, chosen.run)
+    loss_of = training_loss(model, chosen.run)
     return model, optimizer, Progress(), seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation)
 
 

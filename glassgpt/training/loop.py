@@ -19,7 +19,7 @@ from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import learning_rate
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
-from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
+from glassgpt.training.step import NonFinite, training_loss, training_step
 
 
 class TrainingFailed(RuntimeError):
@@ -61,7 +61,7 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
 
     Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed on a NaN.
     """
-    loss_of = NextTokenLoss(job.model, job.run)
+    loss_of = training_loss(job.model, job.run)
     device = next(job.model.parameters()).device
     began = time.perf_counter() - progress.seconds
     saved_at = progress.step if progress.step else -1

@@ -12,6 +12,7 @@ from glassgpt.model import GPTModel
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
 from glassgpt.optim.optimizer import Optimizer
+from glassgpt.training.native_loss import NativeLoss
 
 
 class NonFinite(ArithmeticError):
@@ -36,6 +37,13 @@ class NextTokenLoss(nn.Module):
         )
 
 
+def training_loss(model: GPTModel, run: RunConfig) -> NextTokenLoss | NativeLoss:
+    """The loss of a model as this run computes it. Raises MemoryError where the native step has no room."""
+    if run.kernel == "native":
+        return NativeLoss(model, run.threads, bf16=run.dtype == "bf16")
+    return NextTokenLoss(model, run)
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What a step measured: mean nats a token, and the norm of all gradients before clipping."""
@@ -45,7 +53,7 @@ class StepResult:
 
 
 def training_step(
-    loss_of: NextTokenLoss,
+    loss_of: NextTokenLoss | NativeLoss,
     optimizer: Optimizer,
     ids: Tensor,
     targets: Tensor,
@@ -58,6 +66,22 @@ def training_step(
 
     Raises NonFinite before anything is updated. The host waits for the device once, when loss and norm are known.
     """
+    if isinstance(loss_of, NativeLoss):
+        loss, norm = loss_of.gradients_of(ids, targets)
+    else:
+        loss, norm = _autograd(loss_of, optimizer, ids, targets, accumulation)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise NonFinite(_culprit(loss_of, loss))
+    if 0 < grad_clip < norm:
+        torch._foreach_mul_([p.grad for p in optimizer.parameters if p.grad is not None], grad_clip / norm)
+    optimizer.step(learning_rate)
+    return StepResult(loss, norm)
+
+
+def _autograd(
+    loss_of: NextTokenLoss, optimizer: Optimizer, ids: Tensor, targets: Tensor, accumulation: int
+) -> tuple[float, float]:
+    """Loss and norm of the gradients, which PyTorch leaves in `.grad`."""
     optimizer.zero_grad()
     n_targets = (targets != IGNORED).sum().clamp(min=1)
     losses: list[Tensor] = []
@@ -68,15 +92,10 @@ def training_step(
     gradients = [p.grad for p in optimizer.parameters if p.grad is not None]
     total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     loss, norm = torch.stack([torch.stack(losses).sum(), total_norm]).tolist()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise NonFinite(_culprit(loss_of, loss))
-    if 0 < grad_clip < norm:
-        torch._foreach_mul_(gradients, grad_clip / norm)
-    optimizer.step(learning_rate)
-    return StepResult(loss, norm)
+    return loss, norm
 
 
-def _culprit(loss_of: NextTokenLoss, loss: float) -> str:
+def _culprit(loss_of: NextTokenLoss | NativeLoss, loss: float) -> str:
     """Which number is not finite, the earliest in the model first."""
     for name, parameter in loss_of.model.named_parameters():
         if not torch.isfinite(parameter).all():

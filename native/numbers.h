@@ -1,0 +1,106 @@
+// Numbers: the vector of this tier, bf16, and the functions that a transformer needs of a single float.
+//
+// Each tier (see interface.cpp) compiles these files with other instructions switched on. Everything lies in an
+// unnamed namespace, so that no function of one tier can stand in for another's.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, VECTORS = 4;  // floats in a vector; vectors side by side in a tile of the matrix product
+#elif defined(__AVX2__)
+constexpr int LANES = 8, VECTORS = 2;
+#else
+constexpr int LANES = 4, VECTORS = 4;
+#endif
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float Loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));  // a vector anywhere in memory
+
+template <class To, class From>
+inline To bits_as(From value) {
+    return __builtin_bit_cast(To, value);
+}
+
+// bf16 is the upper half of a float; rounded to the nearest, ties to even.
+typedef uint16_t Half;
+
+inline Half to_half(float value) {
+    uint32_t bits = bits_as<uint32_t>(value);
+    return Half((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float to_float(Half half) { return bits_as<float>(uint32_t(half) << 16); }
+inline float to_float(float value) { return value; }
+
+// What the operands of a matrix product are made of. A unit is what one lane takes at once: a float, or two
+// neighbours along the summed index in bf16 (the processor adds both products to an fp32 sum).
+struct Float32 {
+    typedef float Element;
+    typedef float Unit;
+    static constexpr int PAIR = 1;
+    static Element round(float value) { return value; }
+    static Unit unit(Element low, Element) { return low; }
+    static Vector load(const Unit *from) { return *(const Loose *)from; }
+    static Vector spread(Unit value) { return Vector{} + value; }
+    static void multiply_add(Vector &sum, Vector a, Vector b) { sum += a * b; }
+};
+
+#if defined(__AVX512BF16__)
+struct BFloat16 {
+    typedef Half Element;
+    typedef uint32_t Unit;
+    static constexpr int PAIR = 2;
+    static Element round(float value) { return to_half(value); }
+    static Unit unit(Element low, Element high) { return uint32_t(low) | uint32_t(high) << 16; }
+    static Vector load(const Unit *from) { return *(const Loose *)from; }
+    static Vector spread(Unit value) { return (Vector)_mm512_set1_epi32(int(value)); }
+    static void multiply_add(Vector &sum, Vector a, Vector b) {
+        // As an instruction, because GCC 12 copies the sums around the intrinsic.
+        asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    }
+};
+#endif
+
+// e^x to 2 units in the last place: x = n ln 2 + r, then a polynomial in r and n put into the exponent.
+inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    const float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    float shifted = x * 1.44269504f + shifter;
+    float n = shifted - shifter;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * bits_as<float>((bits_as<int32_t>(shifted) - 0x4b400000 + 127) << 23);
+}
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+inline float hyperbolic_tangent(float x) { return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f); }
+
+// One draw of 32 bits for an index: the finaliser of MurmurHash3 over the index and two keys. What is dropped can
+// so be computed again in the backward pass instead of being kept.
+inline uint32_t draw(uint32_t index, uint32_t key, uint32_t second_key) {
+    uint32_t h = index * 0x9e3779b1u + key;
+    h ^= h >> 16;
+    h *= 0x85ebca6bu;
+    h ^= h >> 13;
+    h = (h ^ second_key) * 0xc2b2ae35u;
+    return h ^ (h >> 16);
+}
+
+inline long round_up(long value, long multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+}  // namespace
