@@ -81,22 +81,37 @@ inline long units(long elements) { return (elements + Op::PAIR - 1) / Op::PAIR; 
 template <class Op>
 inline long packed_size(long k, long n) { return units<Op>(k) * round_up(n, NR); }
 
-// B = source^T, source (n, k) row by row: the pairs lie along a row.
+// B = source^T, source (n, k) row by row: the pairs lie along a row. A square of units at a time is transposed.
 template <class Op, class Source>
 void pack_rows(const Source *source, long n, long k, long row, typename Op::Unit *packed) {
     typedef typename Op::Element Element;
+    static_assert(sizeof(typename Op::Unit) == 4, "a unit is a word");
     long k_units = units<Op>(k);
-    for (long j = 0; j < n; j += NR, packed += k_units * NR) {
-        if (n - j < NR) std::memset((void *)packed, 0, size_t(k_units) * NR * sizeof *packed);
-        for (long i = 0; i < NR && j + i < n; i++) {
-            const Source *from = source + (j + i) * row;
-            for (long u = 0; u < k_units; u++) {
-                long high = Op::PAIR * u + Op::PAIR - 1;
-                Element second = high < k ? Op::round(to_float(from[high])) : Element{};
-                packed[u * NR + i] = Op::unit(Op::round(to_float(from[Op::PAIR * u])), second);
+    for (long j = 0; j < n; j += NR, packed += k_units * NR)
+        for (long i = 0; i < NR; i += LANES)
+            for (long u = 0; u < k_units; u += LANES) {
+                Words square[LANES];
+                for (long r = 0; r < LANES; r++) {
+                    const Source *from = source + (j + i + r) * row + Op::PAIR * u;
+                    typename Op::Unit units_of_row[LANES] = {};
+                    if (j + i + r < n && Op::PAIR * (u + LANES) <= k) {
+#pragma omp simd
+                        for (long v = 0; v < LANES; v++)
+                            units_of_row[v] = Op::unit(Op::round(to_float(from[Op::PAIR * v])),
+                                                       Op::round(to_float(from[Op::PAIR * v + Op::PAIR - 1])));
+                    } else if (j + i + r < n) {
+                        for (long v = 0; u + v < k_units && v < LANES; v++) {
+                            long high = Op::PAIR * v + Op::PAIR - 1;
+                            Element second = Op::PAIR * u + high < k ? Op::round(to_float(from[high])) : Element{};
+                            units_of_row[v] = Op::unit(Op::round(to_float(from[Op::PAIR * v])), second);
+                        }
+                    }
+                    std::memcpy(&square[r], units_of_row, sizeof square[r]);
+                }
+                transpose(square);
+                long last = k_units - u < LANES ? k_units - u : LANES;
+                for (long v = 0; v < last; v++) *(LooseWords *)(packed + (u + v) * NR + i) = square[v];
             }
-        }
-    }
 }
 
 // Pairs along the columns of source (k, n): panels of `width` columns, packed[(n / width)][k units][width].

@@ -24,6 +24,9 @@ constexpr int LANES = 4, VECTORS = 4;
 typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef float Loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));  // a vector anywhere in memory
 
+typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+typedef uint32_t LooseWords __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
 template <class To, class From>
 inline To bits_as(From value) {
     return __builtin_bit_cast(To, value);
@@ -99,6 +102,32 @@ inline uint32_t draw(uint32_t index, uint32_t key, uint32_t second_key) {
     h ^= h >> 13;
     h = (h ^ second_key) * 0xc2b2ae35u;
     return h ^ (h >> 16);
+}
+
+#if defined(__AVX512F__)
+#define LOW_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX2__)
+#define LOW_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOW_HALVES 0, 4, 1, 5
+#define HIGH_HALVES 2, 6, 3, 7
+#endif
+
+// Transposes a square of LANES x LANES words: to interleave row i with row i + LANES / 2, log2(LANES) times over.
+inline void transpose(Words rows[LANES]) {
+#pragma GCC unroll 4
+    for (int step = LANES; step > 1; step /= 2) {
+        Words next[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], LOW_HALVES);
+            next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], HIGH_HALVES);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) rows[i] = next[i];
+    }
 }
 
 inline long round_up(long value, long multiple) { return (value + multiple - 1) / multiple * multiple; }

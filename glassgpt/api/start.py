@@ -18,7 +18,8 @@ from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, RunConfig, Settings, preset
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
-from glassgpt.native import trainer as native
+from glassgpt.native.library import has_bf16, tier
+from glassgpt.native.trainer import suits
 from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
 from glassgpt.planning.memory import training_memory
@@ -177,7 +178,7 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
     run = chosen.run
     device = usable_device(run.device)
     kernel = _kernel(run.kernel, chosen.model, device)
-    fast_bf16 = device == "cuda" or (kernel == "native" and native.has_bf16())
+    fast_bf16 = device == "cuda" or (kernel == "native" and has_bf16())
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if fast_bf16 else "fp32")
     on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
@@ -205,13 +206,13 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
 
 def _kernel(wanted: Kernel, model: GPTConfig, device: str) -> Kernel:
     """Who computes the training step. Raises InputError where the native step is asked for and cannot."""
-    usable = device == "cpu" and native.tier() is not None and native.suits(model)
+    usable = device == "cpu" and tier() is not None and suits(model)
     if wanted == "native" and not usable:
         why = (
             f"it runs on the CPU and the device is {device}"
             if device != "cpu"
             else "it was not compiled when GlassGPT was installed (that takes a C++ compiler)"
-            if native.tier() is None
+            if tier() is None
             else "it needs even embedding_dim, head_dim and feed_forward_dim, and no portable dropout"
         )
         raise InputError(f"run.kernel is native, but {why}: leave it out, and PyTorch computes the step")

@@ -5,14 +5,13 @@ one is 0. The caller keeps what it points to alive.
 """
 
 import ctypes
-import functools
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, c_double, c_float, c_int64, c_uint32, c_void_p
-from pathlib import Path
+from ctypes import c_double, c_float, c_int64, c_uint32, c_void_p
 
 import numpy as np
 
 from glassgpt.config import GPTConfig
+from glassgpt.native.library import has_bf16, library
 
 MODEL_TENSORS = ("token_embedding", "position_embedding", "final_norm.scale", "final_norm.shift", "output_head")
 BLOCK_TENSORS = (
@@ -47,36 +46,6 @@ class _Batch(ctypes.Structure):
         ("backward", c_int64),
         ("nats", c_void_p),
     ]
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled code, or None where it was not built or cannot be opened."""
-    for path in sorted(Path(__file__).parent.glob("libglassgpt.*")):
-        try:
-            opened = ctypes.CDLL(str(path))
-        except OSError:
-            continue
-        opened.glassgpt_tier.restype = ctypes.c_char_p
-        opened.glassgpt_has_bf16.restype = c_int64
-        opened.glassgpt_trainer.restype = c_void_p
-        opened.glassgpt_trainer.argtypes = [POINTER(_Shape), c_int64, c_void_p]
-        opened.glassgpt_trainer_free.argtypes = [c_void_p]
-        opened.glassgpt_trainer_step.argtypes = [c_void_p, c_void_p, POINTER(_Batch), c_void_p, POINTER(c_double)]
-        return opened
-    return None
-
-
-def tier() -> str | None:
-    """The instructions that the native code uses here, such as "avx2"; None without native code."""
-    opened = library()
-    return opened.glassgpt_tier().decode() if opened else None
-
-
-def has_bf16() -> bool:
-    """Whether it multiplies in bf16 here."""
-    opened = library()
-    return bool(opened and opened.glassgpt_has_bf16())
 
 
 def suits(config: GPTConfig) -> bool:

@@ -7,7 +7,7 @@ import torch
 
 from glassgpt.config import GPTConfig
 from glassgpt.model import GPTModel, initialise
-from glassgpt.native import trainer
+from glassgpt.native import library
 from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.step import NextTokenLoss
 
@@ -28,7 +28,7 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def needs_native_code():
-    if trainer.tier() is None:
+    if library.tier() is None:
         assert os.environ.get("CI") != "true", "CI has a compiler, so the native code must be there"
         pytest.skip("the native code was not compiled here (no C++ compiler)")
 
@@ -75,7 +75,7 @@ def test_loss_and_gradients_equal_autograd(shape, threads):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_bf16_stays_near_fp32(shape):
     model = model_of(shape)
-    if not trainer.has_bf16():
+    if not library.has_bf16():
         with pytest.raises(RuntimeError, match="no bf16 products"):
             NativeLoss(model, 2, bf16=True)
         return

@@ -1,0 +1,36 @@
+"""The compiled library: whether it is there, and what it can do on this processor."""
+
+import ctypes
+import functools
+from ctypes import c_int64, c_void_p
+from pathlib import Path
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled code, or None where it was not built or cannot be opened."""
+    for path in sorted(Path(__file__).parent.glob("libglassgpt.*")):
+        try:
+            opened = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        opened.glassgpt_tier.restype = ctypes.c_char_p
+        opened.glassgpt_has_bf16.restype = c_int64
+        opened.glassgpt_trainer.restype = c_void_p
+        opened.glassgpt_trainer.argtypes = [c_void_p, c_int64, c_void_p]
+        opened.glassgpt_trainer_free.argtypes = [c_void_p]
+        opened.glassgpt_trainer_step.argtypes = [c_void_p] * 5
+        return opened
+    return None
+
+
+def tier() -> str | None:
+    """The instructions that the native code uses here, such as "avx2"; None without native code."""
+    opened = library()
+    return opened.glassgpt_tier().decode() if opened else None
+
+
+def has_bf16() -> bool:
+    """Whether it multiplies in bf16 here."""
+    opened = library()
+    return bool(opened and opened.glassgpt_has_bf16())
