@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from glassgpt.checkpoint.atomic import write_through, written_aside
 from glassgpt.checkpoint.huggingface import (
@@ -80,7 +81,7 @@ def load_model(directory: Path, *, device: torch.device | str = "cpu", dtype: to
     tensors = open_weights(directory)
     if config.n_layers > len(tensors):
         raise InputError(f"{directory / CONFIG} says {config.n_layers} layers for {len(tensors)} tensors")
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         model = GPTModel(config).to(dtype)
     check_huggingface_weights(model, tensors, str(directory / WEIGHTS))
 
@@ -107,6 +108,22 @@ def load_trainer_state(directory: Path) -> TrainerState:
         raise InputError(f"{directory / _COUNTERS} is not valid JSON: take another checkpoint") from None
     state = TensorFile(directory / _STATE)
     return TrainerState(tensors={name: tensor.clone() for name, tensor in state.items()}, counters=counters)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Inside, no weight is drawn, and the rotary tables are computed on the CPU, whatever the default device.
+
+    On the device "meta" both would only make PyTorch import its compiler, which takes 1.3 s.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.init.normal_:
+            return kwargs["tensor"] if kwargs else args[0]
+        if func is torch.arange:
+            kwargs = {"device": "cpu"} | (kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
 def _refuse_to_replace_anything_else(directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def weights(run: Path) -> str:
     return hashlib.sha256((run / "latest" / "model.safetensors").read_bytes()).hexdigest()
+
+
+TRAIN_AND_LOAD = """
+import sys
+import glassgpt
+small = {"embedding_dim": 32, "n_heads": 2, "n_layers": 2, "context_length": 32}
+run = glassgpt.train(sys.argv[1], steps=3, model=small, data={"cache": "."}, optim={"batch_size": 4, "name": "muon"})
+glassgpt.load(run.directory).generate("Once", max_new_tokens=2)
+sys.exit("torch._dynamo" in sys.modules)
+"""
 
 
 class StopAt(Silent):
@@ -104,6 +116,13 @@ def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, optimizer: str
     assert Path("parts/samples.txt").read_text() == Path("whole/samples.txt").read_text()
     exact = [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in whole.history]
     assert [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in parts.history] == exact
+
+
+@pytest.mark.thorough
+def test_neither_training_nor_loading_imports_the_compiler(story_file: Path) -> None:
+    """It takes more than a second at every start."""
+    finished = subprocess.run([sys.executable, "-c", TRAIN_AND_LOAD, str(story_file)])
+    assert finished.returncode == 0
 
 
 def test_the_settings_of_a_run_repeat_its_numbers(story_file: Path) -> None:
