@@ -145,6 +145,8 @@ class OptimConfig:
     eps: float = 1e-8
     grad_clip: float = 1.0
     """Largest norm of all gradients together; 0 leaves them as they are."""
+    average_share: float = 0.0
+    """Evaluate and save an average of the weights over this share of the steps so far. 0: the weights themselves."""
     muon_learning_rate: float = 0.02
     """Muon's. It rises and falls in proportion to learning_rate."""
     muon_momentum: float = 0.95
@@ -168,6 +170,7 @@ class OptimConfig:
         _require(0 <= low <= high, "optim.min_learning_rate", low, f"must be between 0 and learning_rate ({high})")
         _require(self.warmup >= 0, "optim.warmup", self.warmup, "must be at least 0")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "must be at least 0")
+        _require(0 <= self.average_share <= 1, "optim.average_share", self.average_share, "must be in [0, 1]")
         _require(self.muon_learning_rate > 0, "optim.muon_learning_rate", self.muon_learning_rate, "must be above 0")
         _require(self.muon_iterations >= 1, "optim.muon_iterations", self.muon_iterations, "must be at least 1")
         for name in ("beta1", "beta2", "muon_momentum"):

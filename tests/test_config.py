@@ -122,6 +122,7 @@ def test_a_width_that_heads_cannot_share_is_answered_with_one_that_they_can() ->
         (OptimConfig, {"accumulation": 0}, "optim.accumulation is 0"),
         (OptimConfig, {"accumulation": 3}, "optim.accumulation is 3, but must divide batch_size"),
         (OptimConfig, {"grad_clip": -1.0}, "optim.grad_clip is -1.0"),
+        (OptimConfig, {"average_share": 1.5}, "optim.average_share is 1.5"),
         (OptimConfig, {"muon_learning_rate": 0.0}, "optim.muon_learning_rate is 0.0"),
         (OptimConfig, {"muon_momentum": 1.0}, "optim.muon_momentum is 1.0"),
         (OptimConfig, {"muon_iterations": 0}, "optim.muon_iterations is 0"),

@@ -171,11 +171,11 @@ def _train(start: Start, listener: Listener) -> Run:
         )
         progress = train_loop(job, progress, stop)
 
-    del optimizer, job
     directory = start.directory
     if directory.best and directory.best != directory.checkpoint_path(progress.step):
         model = load_model(directory.best, device=chosen.run.device)
-    final = evaluate(model, prepared.val, token_bytes, device=chosen.run.device)
+    with optimizer.averaged():  # as the latest checkpoint has it
+        final = evaluate(model, prepared.val, token_bytes, device=chosen.run.device)
     latest = directory.latest
     measured = dataclasses.replace(
         predicted,

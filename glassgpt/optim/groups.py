@@ -4,6 +4,7 @@ from torch import nn
 
 from glassgpt.config import OptimConfig
 from glassgpt.optim.adamw import AdamW
+from glassgpt.optim.average import WeightAverage
 from glassgpt.optim.muon import Muon
 from glassgpt.optim.optimizer import Optimizer
 
@@ -20,5 +21,7 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
 def make_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
     """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
     hidden = hidden_matrices(model) if config.name == "muon" else {}
-    rest = {name: p for name, p in model.named_parameters() if p.requires_grad and name not in hidden}
-    return Optimizer([Muon(hidden, config), AdamW(rest, config)] if hidden else [AdamW(rest, config)])
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    rest = AdamW({name: parameter for name, parameter in trained.items() if name not in hidden}, config)
+    average = WeightAverage(trained, config.average_share) if config.average_share else None
+    return Optimizer([Muon(hidden, config), rest] if hidden else [rest], average)

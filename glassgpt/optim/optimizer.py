@@ -5,10 +5,12 @@ and some 60 MB at every start.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from glassgpt.optim.average import WeightAverage
 from glassgpt.settings import InputError
 
 
@@ -35,10 +37,11 @@ class Part(Protocol):
 
 
 class Optimizer:
-    """All parts as one."""
+    """All parts as one, and the average of the weights, if one is kept."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], average: WeightAverage | None = None) -> None:
         self.parts = list(parts)
+        self.average = average
         self.parameters = [parameter for part in parts for parameter in part.parameters]
 
     def zero_grad(self) -> None:
@@ -54,14 +57,23 @@ class Optimizer:
         """
         for part in self.parts:
             part.step(learning_rate)
+        if self.average:
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the parameters hold what is to be evaluated and saved: their average, where one is kept."""
+        return self.average.in_place() if self.average else nullcontext()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by parameter and name: "blocks.0.attention.query.weight/momentum". Not copies."""
-        return {name: tensor for part in self.parts for name, tensor in part.tensors().items()}
+        return {name: tensor for part in self._with_state() for name, tensor in part.tensors().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` returned. Raises InputError where it is another optimiser's or model's."""
-        for part in self.parts:
+        """Take back what `tensors` returned, for a model that holds the weights saved with it.
+
+        Raises InputError where it is another optimiser's or model's.
+        """
+        for part in self._with_state():
             for name, own in part.tensors().items():
                 if name not in tensors or tensors[name].shape != own.shape:
                     raise InputError(
@@ -72,5 +84,8 @@ class Optimizer:
 
     def reset(self) -> None:
         """Go back to the state before the first step."""
-        for part in self.parts:
+        for part in self._with_state():
             part.reset()
+
+    def _with_state(self) -> list[Part | WeightAverage]:
+        return [*self.parts, *([self.average] if self.average else [])]

@@ -73,15 +73,17 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
         progress = replace(progress, seconds=time.perf_counter() - began)
         evaluate = _due(step, job.run.eval_every, job.total_steps)
         if saved_at != step and (stop() or evaluate or _due(step, job.run.save_every, job.total_steps)):
-            job.save(progress)
+            with job.optimizer.averaged():
+                job.save(progress)
             saved_at = step
         if evaluate and last is not None and not stop():
             try:
-                evaluation = job.evaluate(stop)
+                with job.optimizer.averaged():
+                    evaluation = job.evaluate(stop)
+                    job.on_evaluation(progress, evaluation)
             except Stopped:
                 continue  # the checkpoint is saved: the next turn leaves
             last = replace(last, val_bpb=evaluation.bits_per_byte)
-            job.on_evaluation(progress, evaluation)
         if last is not None and (evaluate or step % job.run.log_every == 0 or step == 1) and not stop():
             job.on_log(last)
             since, at_work = step, 0.0
