@@ -236,10 +236,10 @@ def _fits(vocab_size: int, prepared: Prepared) -> None:
 
 def _refuse_what_memory_cannot_hold(chosen: Settings) -> None:
     optim, there = chosen.optim, physical_bytes()
-    needed = training_memory(chosen.model, optim.batch_size, optim.accumulation)
+    needed = training_memory(chosen.model, optim.batch_size, optim.accumulation, optim=optim)
     if chosen.run.device != "cpu" or there is None or needed["total"] <= there:
         return
-    smallest = training_memory(chosen.model, optim.batch_size, optim.batch_size)["total"]
+    smallest = training_memory(chosen.model, optim.batch_size, optim.batch_size, optim=optim)["total"]
     advice = (
         f"compute a batch in parts (--optim.accumulation {optim.batch_size} needs {smallest / 1e9:.1f} GB)"
         if smallest <= there

@@ -210,7 +210,7 @@ def _build(start: Start) -> tuple[GPTModel, Optimizer, Progress, float]:
 def _predict(start: Start, seconds_per_step: float, interpreter_bytes: int) -> Costs:
     chosen = start.settings
     optim = chosen.optim
-    memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes)
+    memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
     tokens_per_step = start.batches.tokens_per_step
     return Costs(
         parameters=total_parameters(chosen.model),
@@ -219,7 +219,7 @@ def _predict(start: Start, seconds_per_step: float, interpreter_bytes: int) -> C
         seconds=start.total_steps * seconds_per_step * (1 + EVALUATION_SHARE),
         tokens_per_s=tokens_per_step / seconds_per_step,
         memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
-        checkpoint_bytes=checkpoint_bytes(chosen.model),
+        checkpoint_bytes=checkpoint_bytes(chosen.model, optim=optim),
     )
 
 

@@ -65,7 +65,7 @@ def plan(
         print(f"  {precision:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(share)}")
     print(f"  {'checkpoint to resume':<22}{result.checkpoint_bytes / 2**20:>12,.2f} MB")
     memory = result.training_memory
-    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, fp32, AdamW"
+    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, fp32, {optim.name}"
     print(f"\nMemory to train ({batch}), at its peak {size(memory['total'])}")
     for part, n_bytes in memory.items():
         if part != "total":

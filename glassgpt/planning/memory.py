@@ -6,7 +6,7 @@ of a head, T context_length, V vocab_size.
 
 from math import ceil, prod
 
-from glassgpt.config import GPTConfig
+from glassgpt.config import GPTConfig, OptimConfig
 from glassgpt.planning.parameters import shapes, total_parameters
 
 FLOAT = 4
@@ -38,16 +38,30 @@ def storage(config: GPTConfig) -> dict[str, int]:
     return {"fp32": FLOAT * total, "bf16": 2 * total, "int8": quantised(8), "int4": quantised(4)}
 
 
-def checkpoint_bytes(config: GPTConfig, with_trainer: bool = True) -> int:
+def optimizer_bytes(config: GPTConfig, optim: OptimConfig) -> int:
+    """What the optimiser keeps between steps, in memory and in a checkpoint.
+
+    Two moments of every parameter with AdamW, one of the matrices in the blocks with Muon; and the weights once
+    more where their average is kept.
+    """
+    moments = 2 * total_parameters(config)
+    if optim.name == "muon":
+        hidden = _hidden_matrices(config)
+        moments -= sum(map(prod, hidden)) - (sum(rows for rows, _ in hidden) if optim.muon_normalise_rows else 0)
+    return FLOAT * (moments + (total_parameters(config) if optim.average_share else 0))
+
+
+def checkpoint_bytes(config: GPTConfig, with_trainer: bool = True, optim: OptimConfig | None = None) -> int:
     """Size of a checkpoint on disk, but for the tokenizer and a few kilobytes of headers.
 
-    Weights in fp32 and, to go on training, AdamW's two moments. Hugging Face's GPT-2 always has a bias on
-    query, key and value, so where ours has none, zeros are written.
+    Weights in fp32 and, to go on training, the state of the optimiser (None: AdamW's). Hugging Face's GPT-2 always
+    has a bias on query, key and value, so where ours has none, zeros are written.
     """
     biasless = config.architecture == "gpt2" and not config.qkv_bias
     zeros = 3 * config.embedding_dim * config.n_layers if biasless else 0
-    weights = total_parameters(config)
-    return FLOAT * (weights + zeros + (2 * weights if with_trainer else 0))
+    return FLOAT * (total_parameters(config) + zeros) + (
+        optimizer_bytes(config, optim or OptimConfig()) if with_trainer else 0
+    )
 
 
 def cache_bytes_per_token(config: GPTConfig, bytes_per_value: int = 4) -> int:
@@ -56,9 +70,13 @@ def cache_bytes_per_token(config: GPTConfig, bytes_per_value: int = 4) -> int:
 
 
 def training_memory(
-    config: GPTConfig, batch_size: int, accumulation: int = 1, interpreter: int = INTERPRETER
+    config: GPTConfig,
+    batch_size: int,
+    accumulation: int = 1,
+    interpreter: int = INTERPRETER,
+    optim: OptimConfig | None = None,
 ) -> dict[str, int]:
-    """Bytes of training on the CPU in fp32 with AdamW, by part; `total` is the peak of the process.
+    """Bytes of training on the CPU in fp32 by `optim`'s optimiser (None: AdamW); `total` is the peak of the process.
 
     The parts are not all there at once, so the total is less than their sum: gradients grow while the
     backward pass frees activations, so one is nearly gone when the other is largest. `interpreter` is what the
@@ -73,6 +91,8 @@ def training_memory(
     rows = min(tokens, max(16, 2**23 // config.vocab_size))
     loss = 3 * FLOAT * rows * config.vocab_size + matrix + 2 * FLOAT * tokens * config.embedding_dim
 
+    optim = optim or OptimConfig()
+    optimizer = optimizer_bytes(config, optim) + (_muon_workspace(config, optim) if optim.name == "muon" else 0)
     earlier = weights if accumulation > 1 else 0  # gradients of the parts before this one
     after_forward = activations + loss + earlier
     # The token embedding's gradient is a whole matrix; tied, it is added to the head's, which waits for it.
@@ -80,12 +100,25 @@ def training_memory(
     return {
         "weights": weights,
         "gradients": weights,
-        "optimizer": 2 * weights,
+        "optimizer": optimizer,
         "activations": activations,
         "loss": loss,
         "interpreter": interpreter,
-        "total": interpreter + 3 * weights + max(after_forward, after_backward),
+        "total": interpreter + weights + optimizer + max(after_forward, after_backward),
     }
+
+
+def _hidden_matrices(config: GPTConfig) -> list[tuple[int, int]]:
+    """Shapes of what Muon updates: the matrices in the blocks."""
+    by_component = shapes(config)
+    return [(s[0], s[1]) for s in by_component["attention"] + by_component["feed_forward"] if len(s) == 2]
+
+
+def _muon_workspace(config: GPTConfig, optim: OptimConfig) -> int:
+    """What a step of Muon works in: up to 2^22 numbers at a time or one matrix, once in fp32, four times in its own."""
+    sizes = [rows * columns for rows, columns in _hidden_matrices(config)]
+    together = min(sum(sizes), max(2**22, *sizes))
+    return together * (FLOAT + 4 * (2 if optim.muon_dtype == "bf16" else FLOAT))
 
 
 def activation_bytes(config: GPTConfig, n_sequences: int) -> int:

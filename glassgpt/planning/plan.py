@@ -42,8 +42,8 @@ def plan(config: GPTConfig, optim: OptimConfig | None = None) -> Plan:
     return Plan(
         parameters=parameters.parameters(config),
         bytes=memory.storage(config),
-        training_memory=memory.training_memory(config, optim.batch_size, optim.accumulation),
-        checkpoint_bytes=memory.checkpoint_bytes(config),
+        training_memory=memory.training_memory(config, optim.batch_size, optim.accumulation, optim=optim),
+        checkpoint_bytes=memory.checkpoint_bytes(config, optim=optim),
         cache_bytes_per_token=memory.cache_bytes_per_token(config),
         flops_per_token=flops.flops_per_token(config),
     )

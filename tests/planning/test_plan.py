@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from glassgpt.config import PRESETS, GPTConfig, OptimConfig
 from glassgpt.model import GPTModel
+from glassgpt.optim.groups import make_optimizer
 from glassgpt.planning.flops import flops_per_token
 from glassgpt.planning.memory import (
     activation_bytes,
     cache_bytes_per_token,
     checkpoint_bytes,
+    optimizer_bytes,
     storage,
     training_memory,
 )
@@ -169,6 +171,20 @@ def test_training_memory_holds_its_parts_but_not_all_at_once() -> None:
     assert memory["gradients"] == memory["weights"]
     assert memory["optimizer"] == 2 * memory["weights"]
     assert max(parts.values()) < memory["total"] < sum(parts.values())
+
+
+@pytest.mark.parametrize("changes", [{}, {"architecture": "modern", "n_kv_heads": 1}])
+@pytest.mark.parametrize(
+    "optim", [{}, {"name": "muon", "average_share": 0.1}, {"name": "muon", "muon_normalise_rows": True}], ids=str
+)
+def test_the_optimiser_keeps_what_was_planned(changes: dict[str, object], optim: dict[str, object]) -> None:
+    sizes = {"vocab_size": 50, "context_length": 24, "embedding_dim": 32, "n_heads": 4, "n_layers": 3}
+    config, optim_config = GPTConfig.from_dict(sizes | changes), OptimConfig(**optim)
+    kept = make_optimizer(GPTModel(config), optim_config).tensors()
+    planned = optimizer_bytes(config, optim_config)
+    assert planned == sum(4 * tensor.numel() for name, tensor in kept.items() if not name.endswith("n_steps"))
+    zeros = 3 * 32 * 3 if not changes else 0  # Hugging Face's GPT-2 has biases on query, key and value
+    assert checkpoint_bytes(config, optim=optim_config) == 4 * (total_parameters(config) + zeros) + planned
 
 
 def test_accumulation_saves_activations() -> None:
