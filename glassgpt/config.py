@@ -120,8 +120,11 @@ class DataConfig:
     invalid_utf8: Literal["refuse", "replace"] = "refuse"
     cache: str | None = None
     """Folder of prepared texts. None: ~/.cache/glassgpt."""
+    max_bytes: int | None = None
+    """Read no more than this from the start of the text. None: all; in a run of minutes, what its time allows."""
 
     def __post_init__(self) -> None:
+        _require((self.max_bytes or 1) >= 1, "data.max_bytes", self.max_bytes, "must be at least 1")
         _require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
 
 
@@ -186,8 +189,10 @@ class OptimConfig:
 class RunConfig:
     """How long, where and how often."""
 
+    minutes: float | None = None
+    """Time for everything, from the start of the process to its end. Give one of this, `steps` and `tokens`."""
     steps: int | None = None
-    """Steps of the optimiser. Give this or `tokens`."""
+    """Steps of the optimiser."""
     tokens: int | None = None
     """Tokens to train on, rounded up to whole steps."""
     seed: int = 1337
@@ -205,9 +210,13 @@ class RunConfig:
     deterministic: bool = False
     """Ask PyTorch for deterministic kernels on a GPU (the CPU's are deterministic as they are)."""
     eval_every: int = 0
-    """Steps between evaluations. 0: ten in a run."""
+    """Steps between evaluations. 0: ten in a run of steps, `evaluations` in a run of minutes."""
+    evaluations: int | None = None
+    """Evaluations on the way, after equal shares of a run of minutes. None: as many as 3 % of its time allow."""
+    eval_tokens: int = 0
+    """How much of the validation text the evaluations on the way use. 0: what 3 % of the time allow."""
     save_every: int = 0
-    """Steps between checkpoints. 0: before each evaluation."""
+    """Steps between checkpoints. 0: before each evaluation, and in a run of minutes every five minutes."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
 
@@ -215,11 +224,16 @@ class RunConfig:
         for name in ("steps", "tokens"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"run.{name}", value, "must be at least 1")
-        if self.steps is not None and self.tokens is not None:
-            raise InputError(f"run.steps is {self.steps} and run.tokens is {self.tokens}: give one of the two")
+        minutes = self.minutes
+        _require(minutes is None or minutes > 0, "run.minutes", minutes, "must be above 0, such as 10 or 0.5")
+        lengths = [name for name in ("minutes", "steps", "tokens") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            given = " and ".join(f"run.{name} is {getattr(self, name)}" for name in lengths)
+            raise InputError(f"{given}: give one of {'the two' if len(lengths) == 2 else 'them'}")
+        _require((self.evaluations or 0) >= 0, "run.evaluations", self.evaluations, "must be at least 0")
         _require(0 <= self.seed < 2**63, "run.seed", self.seed, "must be in [0, 2^63)")
         _require(self.log_every >= 1, "run.log_every", self.log_every, "must be at least 1")
-        for name in ("threads", "eval_every", "save_every"):
+        for name in ("threads", "eval_every", "eval_tokens", "save_every"):
             _require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "must be at least 0")
 
 
@@ -235,11 +249,13 @@ class Settings:
     data: DataConfig
     optim: OptimConfig
     run: RunConfig
+    plan: tuple[tuple[int, int], ...] = ()
+    """The entries (from_step, total_steps) that a run of minutes was made of, to be repeated."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
         """The settings in a config.yaml. Raises InputError for an unknown section, key or value."""
-        unknown = [str(key) for key in values if key not in ("text", "prepared", *SECTIONS)]
+        unknown = [str(key) for key in values if key not in ("text", "prepared", "plan", *SECTIONS)]
         if unknown:
             homes = [name for name, kind in SECTIONS.items() if unknown[0] in kind.__dataclass_fields__]
             near = f"{homes[0]}.{unknown[0]}" if homes else nearest(unknown[0], SECTIONS)
@@ -259,12 +275,14 @@ class Settings:
             data=settings.build(DataConfig, sections["data"], "data", OTHER_TOOLS),
             optim=settings.build(OptimConfig, sections["optim"], "optim", OTHER_TOOLS),
             run=settings.build(RunConfig, sections["run"], "run", OTHER_TOOLS),
+            plan=_plan(values.get("plan") or []),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, section by section; `from_dict` takes them back."""
         sections = {name: settings.to_dict(getattr(self, name)) for name in SECTIONS}
-        return {"text": self.text, "prepared": self.prepared} | sections
+        recorded = {"plan": [list(entry) for entry in self.plan]} if self.plan else {}
+        return {"text": self.text, "prepared": self.prepared} | sections | recorded
 
 
 SECTIONS: dict[str, type] = {"model": GPTConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
@@ -323,6 +341,21 @@ def preset(name: str) -> dict[str, Any]:
         hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
         raise InputError(f"no preset {name!r}: {hint}")
     return dict(known[name])
+
+
+def _plan(values: Any) -> tuple[tuple[int, int], ...]:
+    """The recorded plan in a config.yaml. Raises InputError for one that cannot be followed."""
+    values = values if isinstance(values, list) else [values]
+    pairs = [value for value in values if isinstance(value, list) and [*map(type, value)] == [int, int]]
+    entries = tuple((start, total) for start, total in pairs)
+    starts = [start for start, _ in entries]
+    follows = not entries or (starts[0] == 0 and starts == sorted(set(starts)) and all(n >= s for s, n in entries))
+    if len(entries) != len(values) or not follows or (entries and entries[-1][1] < 1):
+        raise InputError(
+            f"plan is {values!r} in the settings, but must be pairs [from_step, total_steps], the first from step 0: "
+            "leave it out to plan anew"
+        )
+    return entries
 
 
 def _require(holds: bool, name: str, value: Any, rule: str) -> None:

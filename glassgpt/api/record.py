@@ -73,12 +73,12 @@ class Recorder:
         self._draw(progress, evaluation)
         return text
 
-    def sample(self) -> str:
+    def sample(self, max_new_tokens: int = SAMPLE_TOKENS) -> str:
         """What the model writes after a line break, always drawn with the run's seed."""
         tokenizer = self.start.prepared.tokenizer
         sampling = Sampling(temperature=0.8, top_k=50, seed=self.start.settings.run.seed)
         self.model.eval()
-        ids = [*generate(self.model, tokenizer.encode("\n"), max_new_tokens=SAMPLE_TOKENS, sampling=sampling)]
+        ids = [*generate(self.model, tokenizer.encode("\n"), max_new_tokens=max_new_tokens, sampling=sampling)]
         self.model.train()
         known = [token for token in ids if token < tokenizer.vocab_size]  # a padded vocabulary has ids without text
         return tokenizer.decode(known).strip()

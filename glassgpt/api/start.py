@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,37 +11,34 @@ from typing import Any
 import torch
 
 from glassgpt import settings
+from glassgpt.api import minutes
 from glassgpt.api.device import usable_device
+from glassgpt.api.merge import LENGTHS, Given, has_length, merge
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, RunConfig, Settings, preset
+from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, OptimConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
 from glassgpt.native.library import has_bf16, tier
 from glassgpt.native.trainer import suits
 from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
+from glassgpt.optim.schedule import StepPlan
+from glassgpt.planning.choose import Choice, choose, text_facts
 from glassgpt.planning.memory import training_memory
 from glassgpt.planning.parameters import total_parameters
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
 from glassgpt.text.tokenizer import Tokenizer
 from glassgpt.training.metrics import physical_bytes
+from glassgpt.training.probe import PROBED, machine_speed
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
-DEFAULT_PRESET = "modern-tiny"
-DEFAULT_STEPS = 2000
-DEFAULT_OPTIM = {"learning_rate": 3e-3, "batch_size": 16}
-"""What suits the default preset; the sizes of gpt2 want a tenth of this learning rate."""
 NATIVE_PARAMETERS = 30_000_000
 """Up to here the native step is taken; larger matrices keep PyTorch's products busy as it is."""
 EVALUATIONS = 10
-"""In a run, where run.eval_every does not say otherwise."""
-
-Given = Mapping[str, Mapping[str, Any]]
-"""Section -> field -> value, as far as the user gave them."""
-
+"""In a run of steps, where run.eval_every does not say otherwise."""
 
 @dataclass(frozen=True)
 class Start:
@@ -50,12 +47,22 @@ class Start:
     directory: RunDirectory
     settings: Settings
     prepared: Prepared
-    total_steps: int
+    plan: StepPlan | None
+    """None: of minutes, and still to be planned."""
+    by_the_clock: bool
+    """Whether the plan may be extended by the clock; a plan that is repeated may not."""
     checkpoint: Path | None = None
     """Where a resumed run goes on."""
     state: TrainerState | None = None
+    choice: Choice | None = None
+    """What was chosen for a new run of minutes."""
     notes: tuple[str, ...] = ()
     """What the user should know, a line each."""
+
+    @property
+    def step(self) -> int:
+        """How many steps are done already."""
+        return self.state.counters["step"] if self.state else 0
 
     @property
     def batches(self) -> Batches:
@@ -64,42 +71,74 @@ class Start:
 
 
 def new_start(
-    sources: Sequence[str], given: Given, *, preset_name: str | None, config_file: Path | None, out: Path | None
+    sources: Sequence[str],
+    given: Given,
+    *,
+    preset_name: str | None,
+    config_file: Path | None,
+    out: Path | None,
+    elapsed: Callable[[], float],
 ) -> Start:
     """Settle every setting of a new run and prepare its text.
 
-    The later decides over the earlier: the defaults, the YAML file, the preset, the values given. Everything is
-    checked before the text is read. Raises InputError.
+    The later decides over the earlier: the defaults, or in a run of minutes what is chosen for the text; the YAML
+    file, the preset, the values given. Everything is checked before the text is read. `elapsed` says how many seconds
+    of the run have passed. Raises InputError.
     """
     stored: dict[str, Any] = settings.read_yaml(config_file) if config_file else {}
-    Settings.from_dict(stored)  # or a key that nothing reads would be passed over
-    merged = _merge(stored, preset_name, given)
-    Settings.from_dict({"model": merged["model"]} | {name: merged[name] for name in ("data", "optim", "run")})
+    plan = Settings.from_dict(stored).plan  # checks all of it, or a key that nothing reads would be passed over
+    of_something_else = sources or preset_name or any(given.get(name) for name in ("model", "data", "optim"))
+    if of_something_else or has_length(given.get("run", {})):
+        plan = ()
+    merged = merge(stored, preset_name, given, repeated=bool(plan))
+    Settings.from_dict({name: merged[name] for name in ("model", "data", "optim", "run")})
     data = settings.build(DataConfig, merged["data"], "data", OTHER_TOOLS)
+    run = settings.build(RunConfig, merged["run"], "run", OTHER_TOOLS)
     texts = list(sources) or [str(source) for source in stored.get("text") or ["pydoc"]]
     cache = cache_folder(data)
-    reading = read_documents(texts, invalid_utf8=data.invalid_utf8, cache_dir=cache)
+    if run.minutes:
+        minutes.refuse_too_short(run.minutes, elapsed())
+        limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
+        data = dataclasses.replace(data, max_bytes=limit)
+    reading = read_documents(texts, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
+    notes = _notes(reading)
+    speed = choice = None
+    if run.minutes:
+        notes += minutes.share_note(reading.documents, texts, data)
+        speed = machine_speed(_on_this_machine(run, PROBED))
+        facts = text_facts(document.text for document in reading.documents)
+        choice = choose(facts, speed, 60 * run.minutes - elapsed(), merged)
+        data = dataclasses.replace(data, tokenizer=choice.tokenizer)
+        merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
     prepared = prepare(reading.documents, data, cache)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
+    if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by
+        longest = 1 << (max(1, len(prepared.train) - 1).bit_length() - 1)
+        merged["model"]["context_length"] = min(choice.model["context_length"], longest)
     chosen = Settings.from_dict(
         {
             "text": [_lasting(source, reading, cache) for source in texts],
             "prepared": prepared.hash,
             **merged,
+            "data": settings.to_dict(data),
+            "run": settings.to_dict(run),
+            "plan": [list(entry) for entry in plan],
         }
     )
-    chosen, total_steps = _settle(chosen, prepared)
+    chosen, step_plan = _settle(chosen, prepared)
+    if speed and run.minutes:
+        minutes.refuse_too_short(run.minutes, elapsed(), chosen, speed, prepared.facts.val_tokens)
     _refuse_what_memory_cannot_hold(chosen)
     directory = new_run(str(out) if out else None, _run_name(texts))
-    return Start(directory, chosen, prepared, total_steps, notes=tuple(_notes(reading)))
+    return Start(directory, chosen, prepared, step_plan, bool(run.minutes), choice=choice, notes=tuple(notes))
 
 
 def resumed_start(run: str, given: Given) -> Start:
     """Go on with a run from its newest intact checkpoint, with its own settings.
 
-    Only section `run` may be changed. Raises InputError for other changes, for a text or tokenizer that is no
-    longer the run's, and where there is nothing to resume.
+    Only section `run` may be changed; another length is that of the whole run. Raises InputError for other changes,
+    for a text or tokenizer that is no longer the run's, and where there is nothing to resume.
     """
     directory = find_run(run)
     remove_litter(directory.path)
@@ -108,8 +147,9 @@ def resumed_start(run: str, given: Given) -> Start:
     chosen = Settings.from_dict(settings.read_yaml(directory.path / "config.yaml"))
     _refuse_changes(chosen, given, directory.path)
     changed: dict[str, Any] = dict(given.get("run", {}))
-    if changed.get("steps") or changed.get("tokens"):  # one of the two stands for the length of a run
-        changed = {"steps": None, "tokens": None, **changed}
+    if has_length(changed):
+        changed = dict.fromkeys(LENGTHS) | changed
+        chosen = dataclasses.replace(chosen, plan=())
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
     prepared = _prepared_again(chosen)
@@ -122,13 +162,19 @@ def resumed_start(run: str, given: Given) -> Start:
     notes = [f"passed over: {why}" for why in point.passed_over]
     if state.counters["threads"] != chosen.run.threads:
         notes.append(f"not bit-identical: {chosen.run.threads} threads now, {state.counters['threads']} before")
-    chosen, total_steps = _settle(chosen, prepared)
-    if state.counters["step"] >= total_steps:
+    chosen, plan = _settle(chosen, prepared)
+    done = None
+    if plan is not None and state.counters["step"] >= plan.total_steps:
+        done = f"done {state.counters['step']} steps of {plan.total_steps}"
+    elif plan is None and chosen.run.minutes and state.counters["seconds"] >= 60 * chosen.run.minutes:
+        done = f"run for {state.counters['seconds'] / 60:.2f} of {chosen.run.minutes:g} minutes"
+    if done:
+        flag = "--minutes" if chosen.run.minutes else "--steps"
         raise InputError(
-            f"{directory.path} has done {state.counters['step']} steps of {total_steps}: give more with --steps, "
-            f"or write with `glassgpt generate {directory.path}`"
+            f"{directory.path} has {done}: give more with {flag}, or write with `glassgpt generate {directory.path}`"
         )
-    return Start(directory, chosen, prepared, total_steps, checkpoint, state, tuple(notes))
+    by_the_clock = bool(chosen.run.minutes)
+    return Start(directory, chosen, prepared, plan, by_the_clock, checkpoint, state, notes=tuple(notes))
 
 
 def cache_folder(data: DataConfig) -> Path:
@@ -146,62 +192,40 @@ def prepared_of(directory: Path) -> Prepared:
     )
 
 
-def _merge(stored: Mapping[str, Any], preset_name: str | None, given: Given) -> dict[str, dict[str, Any]]:
-    """Section -> values, without what must wait for the text."""
-    model = dict(given.get("model", {}))
-    stored_model: dict[str, Any] = dict(stored.get("model") or {})
-    if preset_name is None and not stored_model and "architecture" not in model:
-        preset_name = DEFAULT_PRESET
-    if stored_model and model:  # a size that follows from another is not kept when the other is given anew
-        follow = {"embedding_dim": ("head_dim", "feed_forward_dim"), "n_heads": ("head_dim", "n_kv_heads")}
-        for name in {followed for key in model for followed in follow.get(key, ())}:
-            stored_model.pop(name, None)
-    defaults = DEFAULT_OPTIM if preset_name == DEFAULT_PRESET else {}
-    merged = {
-        "model": stored_model | (preset(preset_name) if preset_name else {}) | model,
-        "data": dict(stored.get("data") or {}) | dict(given.get("data", {})),
-        "optim": defaults | dict(stored.get("optim") or {}) | dict(given.get("optim", {})),
-        "run": dict(stored.get("run") or {}),
-    }
-    length = dict(given.get("run", {}))
-    if length.get("steps") or length.get("tokens"):
-        merged["run"] |= {"steps": None, "tokens": None}
-    merged["run"] |= length
-    tokenizer_given = "tokenizer" in given.get("data", {})
-    if stored_model and tokenizer_given and "vocab_size" not in model:
-        merged["model"].pop("vocab_size", None)
-    return merged
-
-
-def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, int]:
-    """Replace every "auto" by what it is on this machine and for this text, and count the steps."""
-    run = chosen.run
+def _on_this_machine(run: RunConfig, model: GPTConfig) -> RunConfig:
+    """Every "auto" replaced by what it is for this model on this machine."""
     device = usable_device(run.device)
-    kernel = _kernel(run.kernel, chosen.model, device)
+    kernel = _kernel(run.kernel, model, device)
     fast_bf16 = device == "cuda" or (kernel == "native" and has_bf16())
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if fast_bf16 else "fp32")
     on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
+    threads = run.threads or available_cores()
+    return dataclasses.replace(run, device=device, dtype=dtype, kernel=kernel, linear=linear, threads=threads)
+
+
+def with_matmul_dtype(optim: OptimConfig, device: str) -> OptimConfig:
+    """Muon's arithmetic settled: what this device multiplies faster."""
+    if optim.name != "muon" or optim.muon_dtype != "auto":
+        return optim
+    fastest = "bf16" if fastest_matmul_dtype(device) is torch.bfloat16 else "fp32"
+    return dataclasses.replace(optim, muon_dtype=fastest)
+
+
+def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, StepPlan | None]:
+    """Settle what depends on this machine and this text, and the plan, unless it waits for the clock."""
+    run = _on_this_machine(chosen.run, chosen.model)
+    chosen = dataclasses.replace(chosen, optim=with_matmul_dtype(chosen.optim, run.device))
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
+    if prepared.facts.val_tokens < 2:
+        raise InputError("the validation text is a single token: give a longer text or a larger --val-fraction")
+    if chosen.plan or run.minutes:
+        return dataclasses.replace(chosen, run=run), StepPlan(chosen.plan) if chosen.plan else None
     per_step = chosen.optim.batch_size * chosen.model.context_length
-    total_steps = -(-run.tokens // per_step) if run.tokens else run.steps or DEFAULT_STEPS
+    total_steps = -(-run.tokens // per_step) if run.tokens else run.steps or 1
     eval_every = run.eval_every or max(1, total_steps // EVALUATIONS)
-    run = dataclasses.replace(
-        run,
-        steps=None if run.tokens else total_steps,
-        device=device,
-        dtype=dtype,
-        kernel=kernel,
-        linear=linear,
-        threads=run.threads or available_cores(),
-        eval_every=eval_every,
-        save_every=run.save_every or eval_every,
-    )
-    optim = chosen.optim
-    if optim.name == "muon" and optim.muon_dtype == "auto":
-        fastest = "bf16" if fastest_matmul_dtype(device) is torch.bfloat16 else "fp32"
-        optim = dataclasses.replace(optim, muon_dtype=fastest)
-    return dataclasses.replace(chosen, optim=optim, run=run), total_steps
+    run = dataclasses.replace(run, eval_every=eval_every, save_every=run.save_every or eval_every)
+    return dataclasses.replace(chosen, run=run), StepPlan.of(total_steps)
 
 
 def _kernel(wanted: Kernel, model: GPTConfig, device: str) -> Kernel:
@@ -266,7 +290,8 @@ def _prepared_again(chosen: Settings) -> Prepared:
     cache = cache_folder(chosen.data)
     if (cache / chosen.prepared / "prepared.json").exists():
         return open_prepared(cache / chosen.prepared)
-    reading = read_documents(chosen.text, invalid_utf8=chosen.data.invalid_utf8, cache_dir=cache)
+    data = chosen.data
+    reading = read_documents(chosen.text, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
     prepared = prepare(reading.documents, chosen.data, cache)
     if prepared.hash != chosen.prepared:
         raise InputError(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from glassgpt import settings
+from glassgpt.api.outlook import Costs, look_ahead
 from glassgpt.api.record import Recorder
 from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.checkpoint.atomic import write_atomically
@@ -18,32 +21,14 @@ from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.model import GPTModel, initialise
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
-from glassgpt.planning.memory import checkpoint_bytes, training_memory
-from glassgpt.planning.parameters import total_parameters
+from glassgpt.optim.schedule import StepPlan
+from glassgpt.training.budget import tolerance
 from glassgpt.training.interruption import stop_on_signals
 from glassgpt.training.loop import Job, Progress
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.probe import seconds_per_step
 from glassgpt.training.step import training_loss
-
-EVALUATION_SHARE = 0.03
-"""Of a run's work that may go into evaluations on the way: they use as much of the validation text as fits."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a run takes: predicted in plan.json, measured in report.json."""
-
-    parameters: int
-    steps: int
-    tokens: int
-    seconds: float
-    tokens_per_s: float
-    memory_bytes: int
-    """Peak of the process while it trains."""
-    checkpoint_bytes: int
-    """Disk space of one checkpoint; a run keeps two, and needs room for a third while it saves."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +41,14 @@ class Run:
     history: list[Metrics]
     predicted: Costs
     measured: Costs
+    minutes: float | None = None
+    """The budget, of a run that ended by the clock."""
+
+    @property
+    def overrun(self) -> float:
+        """Seconds over the budget, where they are more than it promises to keep to; else 0."""
+        over = self.measured.seconds - 60 * self.minutes if self.minutes else 0.0
+        return over if self.minutes and over > tolerance(60 * self.minutes) else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """What `glassgpt train --json` prints."""
@@ -64,6 +57,7 @@ class Run:
             "steps": self.measured.steps,
             "tokens": self.measured.tokens,
             "seconds": self.measured.seconds,
+            "overrun": self.overrun,
             "val_bpb": self.bits_per_byte,
             "parameters": self.measured.parameters,
             "predicted": dataclasses.asdict(self.predicted),
@@ -74,8 +68,11 @@ class Run:
 class Listener(Protocol):
     """Who watches a run: the command line's view, or `Silent`."""
 
-    def planned(self, start: Start, costs: Costs, validated_tokens: int) -> None:
-        """Before the first step."""
+    def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None:
+        """Before the first step, `elapsed` seconds into the run."""
+
+    def replanned(self, plan: StepPlan) -> None:
+        """Whenever a run of minutes turns out to have another number of steps."""
 
     def stepped(self, metrics: Metrics) -> None:
         """After every step."""
@@ -90,7 +87,9 @@ class Listener(Protocol):
 class Silent:
     """A listener that shows nothing."""
 
-    def planned(self, start: Start, costs: Costs, validated_tokens: int) -> None: ...
+    def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None: ...
+
+    def replanned(self, plan: StepPlan) -> None: ...
 
     def stepped(self, metrics: Metrics) -> None: ...
 
@@ -102,6 +101,7 @@ class Silent:
 def train(
     text: str | Path | Sequence[str | Path] = (),
     *,
+    minutes: float | None = None,
     steps: int | None = None,
     tokens: int | None = None,
     preset: str | None = None,
@@ -115,6 +115,8 @@ def train(
     optim: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    began: float | None = None,
 ) -> Run:
     """Train a GPT on a text and return the finished run.
 
@@ -122,11 +124,15 @@ def train(
     decides over the sections `model`, `data`, `optim` and `run`, these over `preset`, that over the YAML file
     `config`. With `resume`, the run in that directory goes on with its own settings.
 
+    The run ends after `minutes` (10 where neither they nor `steps` nor `tokens` are given), reading and evaluating
+    included. They are counted by `clock`, from `began` on it, by default from now.
+
     Raises InputError for input that cannot be used, `training.interruption.Interrupted` after Ctrl-C or SIGTERM
     with everything saved, and `training.loop.TrainingFailed` on a NaN.
     """
+    began = clock() if began is None else began
     given = {name: dict(section or {}) for name, section in _sections(model, data, optim, run).items()}
-    named = {"steps": steps, "tokens": tokens, "seed": seed}
+    named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
     given["run"] |= {name: value for name, value in named.items() if value is not None}
     if tokenizer is not None:
         given["data"]["tokenizer"] = tokenizer
@@ -135,62 +141,91 @@ def train(
     else:
         sources = [str(source) for source in ([text] if isinstance(text, str | Path) else text)]
         config_file, out_path = (Path(path) if path is not None else None for path in (config, out))
-        start = new_start(sources, given, preset_name=preset, config_file=config_file, out=out_path)
-    return _train(start, listener or Silent())
+        start = new_start(
+            sources, given, preset_name=preset, config_file=config_file, out=out_path, elapsed=lambda: clock() - began
+        )
+    return _train(start, listener or Silent(), clock, began)
 
 
-def _train(start: Start, listener: Listener) -> Run:
-    chosen, prepared = start.settings, start.prepared
+def _train(start: Start, listener: Listener, clock: Callable[[], float], began: float) -> Run:
     interpreter_bytes = resident_bytes()  # what is there before the model
-    torch.set_num_threads(chosen.run.threads)
-    if chosen.run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
-        torch.use_deterministic_algorithms(chosen.run.deterministic)
-    model, optimizer, progress, pace = _build(start)
-    predicted = _predict(start, pace, interpreter_bytes)
+    run = start.settings.run
+    torch.set_num_threads(run.threads)
+    if run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
+        torch.use_deterministic_algorithms(run.deterministic)
+    model, optimizer, progress, step_seconds = _build(start, clock)
+    began -= progress.seconds  # as if the run had gone in one piece
     recorder = Recorder(start, model, optimizer)
-    write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
-    _write_json(start.directory.path / "plan.json", dataclasses.asdict(predicted))
+    validation, token_bytes = start.prepared.val, start.prepared.tokenizer.token_bytes()
+    outlook = look_ahead(start, recorder, step_seconds, clock, began)
+    start, plan, n_validated = outlook.start, outlook.plan, outlook.validated_tokens
+    on_the_way = validation[:n_validated]
+    elapsed = clock() - began
+    predicted = outlook.predict(elapsed, interpreter_bytes)
+    _record_plan(start, predicted, plan)
     recorder.begin(progress.step)
-    token_bytes = prepared.tokenizer.token_bytes()
-    on_the_way = prepared.val[: _validated_tokens(start)]
-    listener.planned(start, predicted, len(on_the_way))
+    listener.planned(start, predicted, n_validated, elapsed)
+    scores: list[Evaluation] = []
+
+    def evaluated(now: Progress, found: Evaluation) -> None:
+        scores.append(found)
+        listener.evaluated(now, found, recorder.evaluated(now, found))
+
+    def replanned(longer: StepPlan) -> None:
+        _record_plan(start, predicted, longer)
+        listener.replanned(longer)
 
     with stop_on_signals() as stop:
         job = Job(
             model=model,
             optimizer=optimizer,
             batches=start.batches,
-            optim=chosen.optim,
-            run=chosen.run,
-            total_steps=start.total_steps,
+            optim=start.settings.optim,
+            run=start.settings.run,
+            plan=plan,
             save=lambda now: listener.saved(recorder.save(now)),
-            evaluate=lambda asked: evaluate(model, on_the_way, token_bytes, device=chosen.run.device, stop=asked),
+            evaluate=lambda asked: evaluate(model, on_the_way, token_bytes, device=run.device, stop=asked),
             on_step=listener.stepped,
             on_log=recorder.log,
-            on_evaluation=lambda now, found: listener.evaluated(now, found, recorder.evaluated(now, found)),
+            on_evaluation=evaluated,
+            on_plan=replanned,
+            budget=outlook.budget,
+            clock=clock,
+            began=began,
         )
         progress = train_loop(job, progress, stop)
 
     directory = start.directory
     if directory.best and directory.best != directory.checkpoint_path(progress.step):
-        model = load_model(directory.best, device=chosen.run.device)
-    with optimizer.averaged():  # as the latest checkpoint has it
-        final = evaluate(model, prepared.val, token_bytes, device=chosen.run.device)
-    latest = directory.latest
-    measured = dataclasses.replace(
-        predicted,
-        seconds=progress.seconds,
-        tokens_per_s=predicted.tokens / progress.seconds,
+        model = load_model(directory.best, device=run.device)
+        final = evaluate(model, validation, token_bytes, device=run.device)
+    else:  # windows see only themselves, so the rest can be added to what was just measured
+        final, rest = scores[-1], validation[n_validated - 1 :]
+        if len(rest) > 1:
+            with optimizer.averaged():  # as the checkpoint has it
+                final += evaluate(model, rest, token_bytes, device=run.device)
+    latest, history = directory.latest, recorder.history()
+    measured = Costs(
+        parameters=predicted.parameters,
+        steps=progress.step,
+        tokens=progress.step * start.batches.tokens_per_step,
+        seconds=clock() - began,
+        tokens_per_s=statistics.median(line.tokens_per_s for line in history),
+        bits_per_byte=final.bits_per_byte,
         memory_bytes=peak_bytes(),
         checkpoint_bytes=sum(file.stat().st_size for file in latest.rglob("*") if file.is_file()) if latest else 0,
     )
-    _write_json(start.directory.path / "report.json", dataclasses.asdict(measured) | {"val_bpb": final.bits_per_byte})
-    return Run(start.directory.path, final.bits_per_byte, recorder.history(), predicted, measured)
+    plan_entries = json.loads((directory.path / "plan.json").read_bytes())["plan"]
+    report = dataclasses.asdict(measured) | {"plan": plan_entries, "val_bpb": final.bits_per_byte}
+    _write_json(directory.path / "report.json", report)
+    minutes = run.minutes if start.by_the_clock else None
+    return Run(directory.path, final.bits_per_byte, history, predicted, measured, minutes)
 
 
-def _build(start: Start) -> tuple[GPTModel, Optimizer, Progress, float]:
+def _build(start: Start, clock: Callable[[], float]) -> tuple[GPTModel, Optimizer, Progress, float]:
     """Model, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
     chosen = start.settings
+    progress = Progress()
     if start.checkpoint is not None and start.state is not None:
         model = load_model(start.checkpoint, device=chosen.run.device)
         optimizer = make_optimizer(model, chosen.optim)
@@ -198,37 +233,26 @@ def _build(start: Start) -> tuple[GPTModel, Optimizer, Progress, float]:
         counters = start.state.counters
         last = Metrics(**counters["last"]) if counters["last"] else None
         progress = Progress(counters["step"], counters["seconds"], last)
-        return model, optimizer, progress, progress.seconds / max(1, progress.step)
-    model = GPTModel(chosen.model)
-    initialise(model, torch.Generator().manual_seed(chosen.run.seed))
-    model.to(chosen.run.device)
-    optimizer = make_optimizer(model, chosen.optim)
+        if last:
+            return model, optimizer, progress, start.batches.tokens_per_step / last.tokens_per_s
+    else:
+        model = GPTModel(chosen.model)
+        initialise(model, torch.Generator().manual_seed(chosen.run.seed))
+        model.to(chosen.run.device)
+        optimizer = make_optimizer(model, chosen.optim)
     loss_of = training_loss(model, chosen.run)
-    return model, optimizer, Progress(), seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation)
+    most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0
+    pace = seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation, min(1.0, most), clock)
+    return model, optimizer, progress, pace
 
 
-def _predict(start: Start, seconds_per_step: float, interpreter_bytes: int) -> Costs:
+def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
+    """Write config.yaml and plan.json: before the first step, and before an entry of the plan acts."""
     chosen = start.settings
-    optim = chosen.optim
-    memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
-    tokens_per_step = start.batches.tokens_per_step
-    return Costs(
-        parameters=total_parameters(chosen.model),
-        steps=start.total_steps,
-        tokens=start.total_steps * tokens_per_step,
-        seconds=start.total_steps * seconds_per_step * (1 + EVALUATION_SHARE),
-        tokens_per_s=tokens_per_step / seconds_per_step,
-        memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
-        checkpoint_bytes=checkpoint_bytes(chosen.model, optim=optim),
-    )
-
-
-def _validated_tokens(start: Start) -> int:
-    """How many tokens the evaluations on the way use. To evaluate a token costs a third of training on it."""
-    evaluations = -(-start.total_steps // start.settings.run.eval_every)
-    affordable = int(EVALUATION_SHARE * 3 * start.total_steps * start.batches.tokens_per_step / evaluations)
-    length = start.settings.model.context_length
-    return min(len(start.prepared.val), max(affordable // length, 16) * length + 1)
+    if start.by_the_clock or chosen.plan:
+        chosen = dataclasses.replace(chosen, plan=plan.entries)
+    write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
+    _write_json(start.directory.path / "plan.json", dataclasses.asdict(predicted) | {"plan": plan.entries})
 
 
 def _sections(*values: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any] | None]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from cyclopts import App, CycloptsError, UnknownOptionError
 
 from glassgpt import __version__, settings
+from glassgpt.cli import process  # noqa: F401 (it notes the time)
 from glassgpt.config import OTHER_TOOLS, SECTIONS
 from glassgpt.settings import InputError, nearest
 

@@ -2,17 +2,19 @@
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
+from glassgpt.cli.process import began
 from glassgpt.cli.training_view import LiveView, PlainView
 from glassgpt.settings import InputError
 
 
 def train(
     *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    minutes: float | None = None,
     steps: Whole | None = None,
     tokens: Whole | None = None,
     preset: str | None = None,
@@ -25,21 +27,25 @@ def train(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:
-    """Train a GPT on your text.
+    """Train a GPT on your text, in the minutes that you have.
 
-    Every setting can also be given as --model.FIELD, --data.FIELD, --optim.FIELD or --run.FIELD, such as
-    --model.n-layers 6 --optim.learning-rate 1e-3; config.yaml of a run lists them all.
+    Tokenizer, model, batch and learning rate are chosen for the text and the time, and shown. Every setting can also
+    be given as --model.FIELD, --data.FIELD, --optim.FIELD or --run.FIELD, such as --model.n-layers 6
+    --optim.learning-rate 1e-3; config.yaml of a run lists them all.
 
     Parameters
     ----------
     text
         Text files, folders, globs, - for standard input, or pydoc: Python's own documentation (the default).
+    minutes
+        Time for everything, from the start of the process to its end (10 if neither --steps nor --tokens is given).
     steps
-        Steps of the optimiser (2000 if neither this nor --tokens is given).
+        Steps of the optimiser, instead of --minutes.
     tokens
-        Tokens to train on, instead of --steps.
+        Tokens to train on, instead of --minutes.
     preset
-        modern-tiny (the default), -mini, -small, -medium or -large, or gpt2-small, -medium, -large or -xl.
+        modern-tiny (what --steps and --tokens take by themselves), -mini, -small, -medium or -large, or gpt2-small,
+        -medium, -large or -xl.
     tokenizer
         auto (by the size of the text), gpt2, bpe:N (N tokens, trained on your text), chars or bytes.
     val_fraction
@@ -63,7 +69,7 @@ def train(
         )
     if not text and resume is None and config is None:
         view.line("No text given, so Python's own documentation is read (`pydoc`); give a file to train on yours.")
-    given = {section: dict(values) for section, values in (overrides or {}).items()}
+    given: dict[str, dict[str, Any]] = {section: dict(values) for section, values in (overrides or {}).items()}
     if val_fraction is not None:
         given.setdefault("data", {})["val_fraction"] = str(val_fraction)
 
@@ -73,8 +79,9 @@ def train(
     try:
         with view:
             run = train_run(
-                text, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed, out=out,
-                resume=resume, config=config, listener=view, **given,
+                text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,
+                out=out, resume=resume, config=config, listener=view, began=began(),
+                model=given.get("model"), data=given.get("data"), optim=given.get("optim"), run=given.get("run"),
             )  # fmt: skip
     except Interrupted as stopped:
         view.line(f"{stopped}; everything is saved. Go on with:\n  glassgpt train --resume {view.directory}")

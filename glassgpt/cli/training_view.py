@@ -19,11 +19,13 @@ from rich.text import Text
 
 from glassgpt import __version__
 from glassgpt.cli.words import clock_time, count, duration, printable, size
+from glassgpt.planning.expectation import nearest
 
 if TYPE_CHECKING:
     from glassgpt.api.start import Start
     from glassgpt.api.train import Costs, Run
     from glassgpt.evaluation.bits_per_byte import Evaluation
+    from glassgpt.optim.schedule import StepPlan
     from glassgpt.training.loop import Progress
     from glassgpt.training.metrics import Metrics
 
@@ -36,7 +38,7 @@ class PlainView:
         self.directory: Path | None = None
         self.total_steps = 1
         self.predicted_seconds = 0.0
-        self.began_at_step = 0
+        self.budget: float | None = None
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
         self.losses: list[float] = []
@@ -51,21 +53,31 @@ class PlainView:
         """Print a line."""
         self.console.print(Text(text))
 
-    def planned(self, start: "Start", costs: "Costs", validated_tokens: int) -> None:
-        """The header: what was read, what will be built, what it will take."""
+    def planned(self, start: "Start", costs: "Costs", validated_tokens: int, elapsed: float) -> None:
+        """The header: what was read, what will be built, what it will take, what to expect of it."""
         self.directory = _shown(start.directory.path)
-        self.total_steps = start.total_steps
-        self.predicted_seconds = costs.seconds
+        self.total_steps = costs.steps
+        self.predicted_seconds = costs.seconds - elapsed
+        self.budget = costs.seconds if start.by_the_clock else None
         width = self.console.width if self.console.is_terminal else 10_000
-        for row in header(start, costs, validated_tokens):
+        for row in header(start, costs, validated_tokens, elapsed):
             self.line(textwrap.fill(row, width, subsequent_indent=" " * 12, break_on_hyphens=False))
+        if costs.bits_per_byte is not None:
+            sample = nearest(costs.bits_per_byte)
+            about = f"(recorded at {sample.bits_per_byte:.2f} bits per byte)"
+            self.line(f"  {'writing':<10}expect writing about like this {about}:")
+            self.console.print(Text(_indented(sample.text), style="dim"))
         self.line()
+
+    def replanned(self, plan: "StepPlan") -> None:
+        """The run is longer or shorter than was foreseen."""
+        self.total_steps = plan.total_steps
 
     def stepped(self, metrics: "Metrics") -> None:
         """A line every twentieth of the run."""
         self.losses.append(metrics.loss)
-        every = max(1, self.total_steps // 20)
-        if metrics.step % every == 0 or metrics.step in (1, self.total_steps):
+        before, now = (20 * step // self.total_steps for step in (metrics.step - 1, metrics.step))
+        if now > before or metrics.step == 1:
             self.line(self.status(metrics))
 
     def saved(self, checkpoint: Path) -> None:
@@ -86,6 +98,8 @@ class PlainView:
         left = metrics.seconds / metrics.step * (self.total_steps - metrics.step)
         if metrics.step < 5:  # too early to tell from what has passed
             left = self.predicted_seconds
+        if self.budget is not None:
+            left = max(0.0, self.budget - metrics.seconds)
         parts = [
             f"{metrics.step:,}/{self.total_steps:,} {done:.0%}",
             f"loss {metrics.loss:.3f}",
@@ -105,10 +119,13 @@ class PlainView:
 
         predicted, measured = run.predicted, run.measured
         losses = [line.loss for line in run.history]
+        foreseen = "" if predicted.bits_per_byte is None else f" (predicted {predicted.bits_per_byte:.2f})"
+        over = f": {duration(run.overrun)} over the budget, what came last took longer than foreseen"
+        over = over if run.overrun else ""
         rows = [
             ("loss", f"{loss_blocks(losses, 40)}  {losses[0]:.3f} to {losses[-1]:.3f} nats a token"),
-            ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint)"),
-            ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)})"),
+            ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint){foreseen}"),
+            ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)}){over}"),
             ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
             ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
             ("curve", str(_shown(run.directory) / "loss.svg")),
@@ -151,7 +168,7 @@ class LiveView(PlainView):
         self.live.update(Text.assemble((label, "dim"), (curve, "cyan"), (ends, "dim"), "\n", status))
 
 
-def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
+def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float) -> list[str]:
     """What was read, what will be built, what it is expected to take."""
     chosen, facts = start.settings, start.prepared.facts
     model, optim, run = chosen.model, chosen.optim, chosen.run
@@ -161,9 +178,9 @@ def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
     grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
     where = f"{run.device}, {run.dtype}" + (f", {run.threads} threads" if run.device == "cpu" else "")
     resumed = f", resumed from {start.checkpoint.name}" if start.checkpoint else ""
-    left = costs.seconds
-    if start.state is not None:
-        left *= 1 - start.state.counters["step"] / start.total_steps
+    left = costs.seconds - elapsed
+    score = "" if costs.bits_per_byte is None else f"; about {costs.bits_per_byte:.2f} bits per byte"
+    about = "about " if start.by_the_clock else ""
     rows = [
         ("text", f"{_names(chosen.text)}: {documents}, {facts.characters:,} characters"),
         ("", f"validation: the last {facts.val_fraction:.1%}, {facts.val_characters:,} characters{part}"),
@@ -175,15 +192,16 @@ def header(start: "Start", costs: "Costs", validated_tokens: int) -> list[str]:
         ),
         (
             "training",
-            f"{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: {count(costs.tokens)} tokens"
-            f", {epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
+            f"{about}{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: "
+            f"{count(costs.tokens)} tokens, {epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
         ),
         ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
         (
             "expect",
             f"{duration(left)}, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
-            f"{size(3 * costs.checkpoint_bytes)} of disk",
+            f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
         ),
+        *(("why" if not number else "", line) for number, line in enumerate(start.choice.why if start.choice else ())),
         ("run", f"{_shown(start.directory.path)}, seed {run.seed}{resumed}"),
         *(("note", note) for note in start.notes),
     ]

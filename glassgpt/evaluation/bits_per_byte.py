@@ -30,6 +30,10 @@ class Evaluation:
     bytes: int
     """UTF-8 bytes of the targets."""
 
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        """Of both texts, neither seen from the other."""
+        return Evaluation(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes)
+
     @property
     def loss(self) -> float:
         """Nats per token."""

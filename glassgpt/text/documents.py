@@ -7,6 +7,7 @@ folder or by a pattern, is skipped where it is no text, and every skip is report
 
 import dataclasses
 import glob
+import math
 import os
 import stat
 import sys
@@ -46,6 +47,7 @@ def read_documents(
     invalid_utf8: Literal["refuse", "replace"] = "refuse",
     cache_dir: Path | None = None,
     stdin: BinaryIO | None = None,
+    max_bytes: int | None = None,
 ) -> Reading:
     """Read every source in the order given, folders and patterns in sorted order, no file twice.
 
@@ -53,17 +55,19 @@ def read_documents(
     beginning is dropped, and the line ends CR LF and CR become LF. Invalid UTF-8 is refused, or replaced by
     U+FFFD and counted, as `invalid_utf8` says. "pydoc" means Python's own documentation even where a file of
     this name exists (write ./pydoc for the file); it is kept in `cache_dir`, if one is given. `stdin` is what
-    "-" reads, by default the standard input.
+    "-" reads, by default the standard input. Reading ends after `max_bytes` bytes, at a whole character.
 
     Raises InputError for a source that is missing, empty, unreadable, binary or another format than text, and
     for a folder or pattern in which no text is found.
     """
     if not sources:
         raise InputError("no text was named: give files, folders, a pattern, - for standard input, or pydoc")
-    reader = _Reader(invalid_utf8)
+    reader = _Reader(invalid_utf8, max_bytes)
     for source in sources:
+        if reader.bytes_left == 0:
+            break
         if source == "-":
-            reader.add_named("-", (stdin or sys.stdin.buffer).read())
+            reader.add_named("-", reader.read(stdin or sys.stdin.buffer))
         elif source == "pydoc":
             reader.documents += [Document(f"pydoc/{name}", text) for name, text in read_pydoc(cache_dir)]
         elif os.path.isdir(source):
@@ -77,10 +81,28 @@ def read_documents(
     return Reading(reader.documents, reader.skipped, reader.n_replaced)
 
 
+def size_of(sources: Sequence[str]) -> float:
+    """How many bytes `sources` have on disk, about; infinity for what only reading can tell."""
+    total = 0.0
+    for source in sources:
+        path = Path(source)
+        if source == "-" or (path.exists() and not path.is_dir() and not path.is_file()):  # a pipe
+            return math.inf
+        if source == "pydoc":
+            continue  # small, and read from its own cache
+        if path.is_file():
+            found: Iterator[Path] = iter([path])
+        else:
+            found = _files_in(path, []) if path.is_dir() else _matches(source, [])
+        total += sum(file.stat().st_size for file in found if file.is_file())
+    return total
+
+
 class _Reader:
     """Collects documents; knows what was read already and how invalid UTF-8 is to be met."""
 
-    def __init__(self, invalid_utf8: Literal["refuse", "replace"]) -> None:
+    def __init__(self, invalid_utf8: Literal["refuse", "replace"], max_bytes: int | None) -> None:
+        self.bytes_left = max_bytes  # None: no end
         self.documents: list[Document] = []
         self.skipped: list[tuple[str, str]] = []
         self.n_replaced = 0
@@ -101,7 +123,9 @@ class _Reader:
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
                 raise InputError(f"{path} is a device or socket, not a file; write - to read standard input")
             if self._is_new(path, status):
-                self.add_named(str(path), path.read_bytes())
+                with path.open("rb") as file:
+                    data = self.read(file)
+                self.add_named(str(path), data)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
 
@@ -113,13 +137,17 @@ class _Reader:
         n_skipped = len(self.skipped)
         found_text = False
         for path in paths:
+            if self.bytes_left == 0:
+                break
             try:
                 status = path.stat()
                 if not stat.S_ISREG(status.st_mode):
                     self.skipped.append((str(path), "is not a regular file"))
                     continue
                 if self._is_new(path, status):
-                    self._add(str(path), path.read_bytes())
+                    with path.open("rb") as file:
+                        data = self.read(file)
+                    self._add(str(path), data)
                 found_text = True
             except NotText as reason:
                 self.skipped.append((str(path), str(reason)))
@@ -128,6 +156,14 @@ class _Reader:
         if not found_text:
             reasons = [f": {path} {reason}" for path, reason in self.skipped[n_skipped:]]
             raise InputError(f"{source} has no file that can be read as text{''.join(reasons[:1])}")
+
+    def read(self, file: BinaryIO) -> bytes:
+        """The bytes of `file`, as far as there are any left to read; then without half a character at the end."""
+        if self.bytes_left is None:
+            return file.read()
+        data = file.read(self.bytes_left)
+        self.bytes_left -= len(data)
+        return data if self.bytes_left else _whole_characters(data)
 
     def _add(self, name: str, data: bytes) -> None:
         text, n_replaced = decode_text(data, Path(name).suffix, self._invalid_utf8)
@@ -142,6 +178,15 @@ class _Reader:
             return False
         self._seen.add(identity)
         return True
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """`data` without a UTF-8 character that was cut off at its end."""
+    for back in range(1, min(4, len(data)) + 1):
+        if data[-back] >= 0xC0:  # the first byte of a character, and how long that is
+            length = 2 + (data[-back] >= 0xE0) + (data[-back] >= 0xF0)
+            return data if length == back else data[:-back]
+    return data
 
 
 def _files_in(folder: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:

@@ -1,8 +1,9 @@
 """The loop: step, log, and every so often save, evaluate and write a sample.
 
 A checkpoint is saved before its evaluation, so an evaluation that goes wrong costs nothing. What a step computes
-depends on (settings, step) alone: batches and learning rate are arithmetic and dropout is reseeded every step, so a
-resumed run repeats the interrupted one bit for bit.
+depends on (settings, plan, step) alone: batches and learning rate are arithmetic and dropout is reseeded every step,
+so a resumed run repeats the interrupted one bit for bit. In a run of minutes the clock only adds entries to the plan,
+and each is recorded before it acts.
 """
 
 import time
@@ -16,7 +17,8 @@ from glassgpt.data.batches import Batches
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
-from glassgpt.optim.schedule import learning_rate
+from glassgpt.optim.schedule import StepPlan, learning_rate
+from glassgpt.training.budget import Budget
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
 from glassgpt.training.step import NonFinite, training_loss, training_step
@@ -45,7 +47,7 @@ class Job:
     batches: Batches
     optim: OptimConfig
     run: RunConfig
-    total_steps: int
+    plan: StepPlan
     save: Callable[[Progress], None]
     evaluate: Callable[[Callable[[], bool]], Evaluation]
     """Given a function that says whether to stop."""
@@ -54,6 +56,13 @@ class Job:
     on_log: Callable[[Metrics], None]
     """Every log_every steps and at each evaluation: a line of metrics.jsonl."""
     on_evaluation: Callable[[Progress, Evaluation], None]
+    on_plan: Callable[[StepPlan], None] = lambda plan: None
+    """Given a longer plan, to record before it acts."""
+    budget: Budget | None = None
+    """Of a run that ends by the clock; without, the plan is followed as it is."""
+    clock: Callable[[], float] = time.perf_counter
+    began: float | None = None
+    """When the first second of the run began by this clock, had it run in one piece. None: now."""
 
 
 def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
@@ -63,37 +72,50 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
     """
     loss_of = training_loss(job.model, job.run)
     device = next(job.model.parameters()).device
-    began = time.perf_counter() - progress.seconds
-    saved_at = progress.step if progress.step else -1
+    plan, budget, clock = job.plan, job.budget, job.clock
+    began = clock() - progress.seconds if job.began is None else job.began
+    saved_at, saved_seconds = (progress.step if progress.step else -1), progress.seconds
     since, at_work = progress.step, 0.0  # steps and seconds of work since the last line
     job.model.train()
 
     while True:
         step, last = progress.step, progress.last
-        progress = replace(progress, seconds=time.perf_counter() - began)
-        evaluate = _due(step, job.run.eval_every, job.total_steps)
-        if saved_at != step and (stop() or evaluate or _due(step, job.run.save_every, job.total_steps)):
+        progress = replace(progress, seconds=clock() - began)
+        if budget and (longer := budget.review(plan, step, progress.seconds)):
+            job.on_plan(longer)
+            plan = longer
+        evaluate = _evaluation_is_due(step, plan, job.run)
+        save = evaluate or _due(step, job.run.save_every, plan.total_steps)
+        save = save or (budget is not None and budget.save_is_due(progress.seconds - saved_seconds, progress.seconds))
+        if saved_at != step and (stop() or save):
+            before = clock()
             with job.optimizer.averaged():
                 job.save(progress)
-            saved_at = step
+            saved_at, saved_seconds = step, progress.seconds
+            if budget:
+                budget.costs.save = clock() - before
         if evaluate and last is not None and not stop():
+            before = clock()
             try:
                 with job.optimizer.averaged():
                     evaluation = job.evaluate(stop)
+                    evaluated = clock()
                     job.on_evaluation(progress, evaluation)
             except Stopped:
                 continue  # the checkpoint is saved: the next turn leaves
             last = replace(last, val_bpb=evaluation.bits_per_byte)
+            if budget:
+                budget.costs.evaluation, budget.costs.sample = evaluated - before, clock() - evaluated
         if last is not None and (evaluate or step % job.run.log_every == 0 or step == 1) and not stop():
             job.on_log(last)
             since, at_work = step, 0.0
         if stop.signal_number is not None:
             raise Interrupted(step, stop.signal_number)
-        if step >= job.total_steps:
+        if step >= plan.total_steps:
             return progress
 
-        before = time.perf_counter()
-        rate = learning_rate(step, job.total_steps, job.optim)
+        before = clock()
+        rate = learning_rate(step, plan, job.optim)
         torch.manual_seed(job.run.seed * 1_000_003 + step)  # dropout of this step
         ids, targets = (tensor.to(device, non_blocking=True) for tensor in job.batches.batch(step))
         try:
@@ -106,7 +128,7 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
                 f"stopped at step {step + 1} before its update: {error}; "
                 f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}"
             ) from None
-        after = time.perf_counter()
+        after = clock()
         at_work += after - before
         metrics = Metrics(
             step=step + 1,
@@ -116,12 +138,22 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             val_bpb=None,
             lr=rate,
             grad_norm=result.grad_norm,
-            tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / at_work,
+            tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / max(at_work, 1e-9),
             memory_bytes=resident_bytes(),
         )
         progress = Progress(step + 1, metrics.seconds, metrics)
         job.on_step(metrics)
+        if budget:
+            budget.stepped(clock() - before)
+
+
+def _evaluation_is_due(step: int, plan: StepPlan, run: RunConfig) -> bool:
+    """Every eval_every steps; or, where that is 0, after equal shares of the run; and at the end."""
+    if run.eval_every or not step:
+        return _due(step, run.eval_every, plan.total_steps)
+    parts = (run.evaluations or 0) + 1
+    return step >= plan.total_steps or int(parts * plan.progress(step)) > int(parts * plan.progress(step - 1))
 
 
 def _due(step: int, every: int, total_steps: int) -> bool:
-    return step == total_steps or (step > 0 and step % every == 0)
+    return step >= total_steps or (step > 0 and every > 0 and step % every == 0)

@@ -1,12 +1,26 @@
-"""How long a step takes on this machine, measured with real steps that leave no trace."""
+"""How fast this machine is: a step of a given model, and the pair of numbers that any model's step follows from.
+
+Both are measured with real steps that leave no trace.
+"""
 
 import statistics
 import time
+from collections.abc import Callable
 
+import torch
+
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.data.batches import Batches
+from glassgpt.model import GPTModel
+from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
+from glassgpt.planning.choose import Speed
+from glassgpt.planning.flops import flops_per_token
 from glassgpt.training.native_loss import NativeLoss
-from glassgpt.training.step import NextTokenLoss, training_step
+from glassgpt.training.step import NextTokenLoss, training_loss, training_step
+
+_SMALL = GPTConfig(architecture="modern", vocab_size=256, context_length=32, embedding_dim=32, n_heads=1, n_layers=4)
+PROBED = GPTConfig(architecture="modern", vocab_size=256, context_length=64, embedding_dim=256, n_heads=8, n_layers=2)
 
 
 def seconds_per_step(
@@ -15,6 +29,7 @@ def seconds_per_step(
     batches: Batches,
     accumulation: int,
     budget: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """The median time of a few whole steps: two at least, more while `budget` seconds last.
 
@@ -23,10 +38,37 @@ def seconds_per_step(
     device = next(loss_of.model.parameters()).device
     times: list[float] = []
     while len(times) < 2 or (sum(times) < budget and len(times) < 20):
+        before = clock()
         ids, targets = (tensor.to(device) for tensor in batches.batch(len(times)))
-        before = time.perf_counter()
         training_step(loss_of, optimizer, ids, targets, learning_rate=0.0, grad_clip=1.0, accumulation=accumulation)
-        times.append(time.perf_counter() - before)
+        times.append(clock() - before)
     optimizer.reset()
     optimizer.zero_grad()
     return statistics.median(times[1:])
+
+
+def machine_speed(run: RunConfig) -> Speed:
+    """What `Speed` says of this machine, in about 0.2 s, by a model of small layers and one of wide ones.
+
+    `run` has its device, dtype, linear and threads settled.
+    """
+    torch.set_num_threads(run.threads)
+    small, _ = _step(_SMALL, 4, run, n_steps=6)
+    seconds_per_layer = small / (_SMALL.n_layers + 1)  # its arithmetic is nothing beside its calls
+    wide, flops = _step(PROBED, 12, run, n_steps=4)
+    arithmetic = max(wide - (PROBED.n_layers + 1) * seconds_per_layer, wide / 4)  # a disturbed measurement
+    return Speed(flops_per_s=flops / arithmetic, seconds_per_layer=seconds_per_layer)
+
+
+def _step(config: GPTConfig, batch_size: int, run: RunConfig, n_steps: int) -> tuple[float, int]:
+    """The shortest of a few steps, and the FLOPs of one."""
+    model = GPTModel(config).to(run.device)
+    optim = OptimConfig(batch_size=batch_size)
+    ids = torch.zeros(batch_size, config.context_length, dtype=torch.int64, device=run.device)
+    loss_of, optimizer = training_loss(model, run), make_optimizer(model, optim)
+    times: list[float] = []
+    for _ in range(n_steps):
+        before = time.perf_counter()
+        training_step(loss_of, optimizer, ids, ids, learning_rate=0.0, grad_clip=1.0)
+        times.append(time.perf_counter() - before)
+    return min(times[1:]), sum(flops_per_token(config).values()) * ids.numel()

@@ -1,6 +1,5 @@
 """Training through the Python API: what a run leaves behind, that it learns, that it resumes bit for bit."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from small_runs import StopAt, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import glassgpt
@@ -21,24 +21,11 @@ from glassgpt.evaluation.bits_per_byte import Evaluation
 from glassgpt.text.stories import entropy_bits_per_byte, write_stories
 from glassgpt.training.interruption import Interrupted
 from glassgpt.training.loop import Progress, TrainingFailed
-from glassgpt.training.metrics import Metrics
 
 SMALL: dict[str, Any] = {
     "model": {"embedding_dim": 32, "n_heads": 2, "n_layers": 2, "context_length": 32},
     "optim": {"batch_size": 4, "warmup": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs and prepared texts of a test stay in its folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
-    return tmp_path
-
-
-def weights(run: Path) -> str:
-    return hashlib.sha256((run / "latest" / "model.safetensors").read_bytes()).hexdigest()
 
 
 TRAIN_AND_LOAD = """
@@ -49,19 +36,6 @@ run = glassgpt.train(sys.argv[1], steps=3, model=small, data={"cache": "."}, opt
 glassgpt.load(run.directory).generate("Once", max_new_tokens=2)
 sys.exit("torch._dynamo" in sys.modules)
 """
-
-
-class StopAt(Silent):
-    """Sends SIGINT to this process after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, metrics: Metrics) -> None:
-        if metrics.step == self.step:
-            import signal
-
-            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_directory_holds_everything(story_file: Path, own_folder: Path) -> None:

@@ -1,0 +1,114 @@
+"""Before the first step: how many steps a run will have, what it will take, and what comes after the last step."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glassgpt.api.record import SAMPLE_TOKENS, Recorder
+from glassgpt.api.start import Start
+from glassgpt.evaluation.bits_per_byte import evaluate
+from glassgpt.optim.schedule import StepPlan
+from glassgpt.planning.memory import checkpoint_bytes, training_memory
+from glassgpt.planning.parameters import total_parameters
+from glassgpt.training import budget
+from glassgpt.training.budget import Budget
+from glassgpt.training.metrics import peak_bytes
+
+SAVED_BYTES_PER_S = 2e8
+"""At which a checkpoint is expected to be written, until one was."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run takes: predicted in plan.json, measured in report.json."""
+
+    parameters: int
+    steps: int
+    tokens: int
+    seconds: float
+    """Of everything, from the start of the process (or of train()) to its end."""
+    tokens_per_s: float
+    """While it trains, without evaluations and saves."""
+    bits_per_byte: float | None
+    """On all of the validation text; None where it is not foreseen."""
+    memory_bytes: int
+    """Peak of the process while it trains."""
+    checkpoint_bytes: int
+    """Disk space of one checkpoint; a run keeps two, and needs room for a third while it saves."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What lies ahead of a run."""
+
+    start: Start
+    """With the settings that follow from measured speed."""
+    plan: StepPlan
+    budget: Budget | None
+    """Of a run that ends by the clock."""
+    step_seconds: float
+    closing_seconds: float
+    """From the last step to the end."""
+    validated_tokens: int
+    """Of the validation text, in evaluations on the way."""
+
+    def predict(self, elapsed: float, interpreter_bytes: int) -> Costs:
+        """What the run will take in all. `interpreter_bytes` is what the process held before the model."""
+        chosen, start, plan = self.start.settings, self.start, self.plan
+        optim = chosen.optim
+        memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
+        in_steps = (plan.total_steps - start.step) * self.step_seconds * (1 + budget.EVALUATION_SHARE)
+        return Costs(
+            parameters=total_parameters(chosen.model),
+            steps=plan.total_steps,
+            tokens=plan.total_steps * start.batches.tokens_per_step,
+            seconds=self.budget.seconds if self.budget else elapsed + in_steps + self.closing_seconds,
+            tokens_per_s=start.batches.tokens_per_step / self.step_seconds,
+            bits_per_byte=start.choice.bits_per_byte if start.choice else None,
+            memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
+            checkpoint_bytes=checkpoint_bytes(chosen.model, optim=chosen.optim),
+        )
+
+
+def look_ahead(
+    start: Start, recorder: Recorder, step_seconds: float, clock: Callable[[], float], began: float
+) -> Outlook:
+    """Measure a short evaluation and a short sample, and plan. `began` is when the run began by `clock`."""
+    chosen, validation = start.settings, start.prepared.val
+    run, window = chosen.run, chosen.model.context_length
+    tried = validation[: min(4096, start.batches.tokens_per_step) + 1]
+    before = clock()
+    evaluate(recorder.model, tried, start.prepared.tokenizer.token_bytes(), device=run.device)
+    evaluated = clock()
+    recorder.sample(8)
+    per_token, sample = (evaluated - before) / len(tried), (clock() - evaluated) * SAMPLE_TOKENS / 8
+    save = checkpoint_bytes(chosen.model, optim=chosen.optim) / SAVED_BYTES_PER_S
+
+    n_validated = run.eval_tokens
+    if not n_validated and start.plan:
+        n_validated = _validated_tokens(start, start.plan)
+    elif not n_validated and run.minutes:
+        seconds, wanted = 60 * run.minutes, run.evaluations
+        if run.eval_every:
+            wanted = max(1, int(seconds / max(step_seconds, 1e-6) / run.eval_every))
+        number, n_validated = budget.on_the_way(seconds, save + sample, per_token, window, len(validation), wanted)
+        run = dataclasses.replace(run, evaluations=0 if run.eval_every else number, eval_tokens=n_validated)
+    n_validated = min(n_validated, len(validation))
+    rest = len(validation) / n_validated - 1
+    costs = budget.Costs(step_seconds, save, evaluation=per_token * n_validated, sample=sample, rest=rest)
+    start = dataclasses.replace(start, settings=dataclasses.replace(chosen, run=run))
+    keeper = None
+    if start.by_the_clock and run.minutes:
+        keeper = Budget(60 * run.minutes, costs, run.evaluations or 0, run.eval_every, run.save_every)
+        plan = start.plan or keeper.first_plan(start.step, clock() - began)
+        start = dataclasses.replace(start, plan=plan)
+    assert start.plan is not None  # only a run of minutes waits for the clock
+    return Outlook(start, start.plan, keeper, step_seconds, costs.closing, n_validated)
+
+
+def _validated_tokens(start: Start, plan: StepPlan) -> int:
+    """How many tokens the evaluations on the way use. To evaluate a token costs a third of training on it."""
+    evaluations = -(-plan.total_steps // (start.settings.run.eval_every or plan.total_steps))
+    affordable = int(budget.EVALUATION_SHARE * 3 * plan.total_steps * start.batches.tokens_per_step / evaluations)
+    length = start.settings.model.context_length
+    return min(len(start.prepared.val), max(affordable // length, 16) * length + 1)

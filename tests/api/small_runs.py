@@ -1,0 +1,24 @@
+"""What the tests of runs share."""
+
+import hashlib
+import signal
+from pathlib import Path
+
+from glassgpt.api.train import Silent
+from glassgpt.training.metrics import Metrics
+
+
+def weights(run: Path) -> str:
+    """A fingerprint of the latest weights."""
+    return hashlib.sha256((run / "latest" / "model.safetensors").read_bytes()).hexdigest()
+
+
+class StopAt(Silent):
+    """Sends SIGINT to this process after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, metrics: Metrics) -> None:
+        if metrics.step == self.step:
+            signal.raise_signal(signal.SIGINT)
