@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from glassgpt.api.record import SAMPLE_TOKENS, Recorder
 from glassgpt.api.start import Start
 from glassgpt.evaluation.bits_per_byte import evaluate
@@ -71,14 +73,19 @@ class Outlook:
 
 
 def look_ahead(
-    start: Start, recorder: Recorder, step_seconds: float, clock: Callable[[], float], began: float
+    start: Start,
+    recorder: Recorder,
+    step_seconds: float,
+    nats_of: Callable[[Tensor, Tensor], float] | None,
+    clock: Callable[[], float],
+    began: float,
 ) -> Outlook:
-    """Measure a short evaluation and a short sample, and plan. `began` is when the run began by `clock`."""
+    """Measure a short evaluation (with `nats_of`) and a short sample, and plan. `began`: the run's start by `clock`."""
     chosen, validation = start.settings, start.prepared.val
     run, window = chosen.run, chosen.model.context_length
     tried = validation[: min(4096, start.batches.tokens_per_step) + 1]
     before = clock()
-    evaluate(recorder.model, tried, start.prepared.tokenizer.token_bytes(), device=run.device)
+    evaluate(recorder.model, tried, start.prepared.tokenizer.token_bytes(), device=run.device, nats_of=nats_of)
     evaluated = clock()
     recorder.sample(8)
     per_token, sample = (evaluated - before) / len(tried), (clock() - evaluated) * SAMPLE_TOKENS / 8

@@ -27,8 +27,9 @@ from glassgpt.training.interruption import stop_on_signals
 from glassgpt.training.loop import Job, Progress
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
+from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.probe import seconds_per_step
-from glassgpt.training.step import training_loss
+from glassgpt.training.step import NextTokenLoss, training_loss
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,13 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     torch.set_num_threads(run.threads)
     if run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
         torch.use_deterministic_algorithms(run.deterministic)
-    model, optimizer, progress, step_seconds = _build(start, clock)
+    loss_of, optimizer, progress, step_seconds = _build(start, clock)
+    model = loss_of.model
+    nats_of = loss_of.nats if isinstance(loss_of, NativeLoss) else None
     began -= progress.seconds  # as if the run had gone in one piece
     recorder = Recorder(start, model, optimizer)
     validation, token_bytes = start.prepared.val, start.prepared.tokenizer.token_bytes()
-    outlook = look_ahead(start, recorder, step_seconds, clock, began)
+    outlook = look_ahead(start, recorder, step_seconds, nats_of, clock, began)
     start, plan, n_validated = outlook.start, outlook.plan, outlook.validated_tokens
     on_the_way = validation[:n_validated]
     elapsed = clock() - began
@@ -177,14 +180,16 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
 
     with stop_on_signals() as stop:
         job = Job(
-            model=model,
+            loss_of=loss_of,
             optimizer=optimizer,
             batches=start.batches,
             optim=start.settings.optim,
             run=start.settings.run,
             plan=plan,
             save=lambda now: listener.saved(recorder.save(now)),
-            evaluate=lambda asked: evaluate(model, on_the_way, token_bytes, device=run.device, stop=asked),
+            evaluate=lambda asked: evaluate(
+                model, on_the_way, token_bytes, device=run.device, stop=asked, nats_of=nats_of
+            ),
             on_step=listener.stepped,
             on_log=recorder.log,
             on_evaluation=evaluated,
@@ -203,7 +208,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
         final, rest = scores[-1], validation[n_validated - 1 :]
         if len(rest) > 1:
             with optimizer.averaged():  # as the checkpoint has it
-                final += evaluate(model, rest, token_bytes, device=run.device)
+                final += evaluate(model, rest, token_bytes, device=run.device, nats_of=nats_of)
     latest, history = directory.latest, recorder.history()
     measured = Costs(
         parameters=predicted.parameters,
@@ -222,8 +227,10 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     return Run(directory.path, final.bits_per_byte, history, predicted, measured, minutes)
 
 
-def _build(start: Start, clock: Callable[[], float]) -> tuple[GPTModel, Optimizer, Progress, float]:
-    """Model, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
+def _build(
+    start: Start, clock: Callable[[], float]
+) -> tuple[NextTokenLoss | NativeLoss, Optimizer, Progress, float]:
+    """The model and its loss, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
     chosen = start.settings
     progress = Progress()
     if start.checkpoint is not None and start.state is not None:
@@ -233,17 +240,17 @@ def _build(start: Start, clock: Callable[[], float]) -> tuple[GPTModel, Optimize
         counters = start.state.counters
         last = Metrics(**counters["last"]) if counters["last"] else None
         progress = Progress(counters["step"], counters["seconds"], last)
-        if last:
-            return model, optimizer, progress, start.batches.tokens_per_step / last.tokens_per_s
     else:
         model = GPTModel(chosen.model)
         initialise(model, torch.Generator().manual_seed(chosen.run.seed))
         model.to(chosen.run.device)
         optimizer = make_optimizer(model, chosen.optim)
     loss_of = training_loss(model, chosen.run)
+    if progress.last:
+        return loss_of, optimizer, progress, start.batches.tokens_per_step / progress.last.tokens_per_s
     most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0
     pace = seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation, min(1.0, most), clock)
-    return model, optimizer, progress, pace
+    return loss_of, optimizer, progress, pace
 
 
 def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:

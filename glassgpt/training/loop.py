@@ -15,13 +15,13 @@ import torch
 from glassgpt.config import OptimConfig, RunConfig
 from glassgpt.data.batches import Batches
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
-from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan, learning_rate
 from glassgpt.training.budget import Budget
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
-from glassgpt.training.step import NonFinite, training_loss, training_step
+from glassgpt.training.native_loss import NativeLoss
+from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
 
 
 class TrainingFailed(RuntimeError):
@@ -42,7 +42,8 @@ class Progress:
 class Job:
     """Everything a run trains with. The callables are wired by `glassgpt.api`."""
 
-    model: GPTModel
+    loss_of: NextTokenLoss | NativeLoss
+    """Of the model that is trained."""
     optimizer: Optimizer
     batches: Batches
     optim: OptimConfig
@@ -70,13 +71,13 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
 
     Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed on a NaN.
     """
-    loss_of = training_loss(job.model, job.run)
-    device = next(job.model.parameters()).device
+    loss_of, model = job.loss_of, job.loss_of.model
+    device = next(model.parameters()).device
     plan, budget, clock = job.plan, job.budget, job.clock
     began = clock() - progress.seconds if job.began is None else job.began
     saved_at, saved_seconds = (progress.step if progress.step else -1), progress.seconds
     since, at_work = progress.step, 0.0  # steps and seconds of work since the last line
-    job.model.train()
+    model.train()
 
     while True:
         step, last = progress.step, progress.last

@@ -1,5 +1,6 @@
 """The loss of a model and its gradients, computed by the native step instead of PyTorch."""
 
+import functools
 import math
 
 import torch
@@ -17,20 +18,31 @@ class NativeLoss:
     """
 
     def __init__(self, model: GPTModel, threads: int, bf16: bool) -> None:
-        self.model = model
-        slots = self.parameters = parameter_slots(model)
-        sizes = {slot: parameter.numel() for slot, parameter in slots.items()}
+        self.model, self.threads, self.bf16 = model, threads, bf16
+        self.parameters = slots = parameter_slots(model)
+        self.trainer = self._trainer(bf16)
+        sizes = [parameter.numel() for parameter in slots.values()]
+        views = torch.empty(sum(sizes)).split(sizes)
+        self.gradients = {n: view.view_as(slots[n]) for n, view in zip(slots, views, strict=True)}
+        self.weights = [slots[n].data_ptr() if n in slots else 0 for n in range(self.trainer.n_slots)]
+        self.into = [self.gradients[n].data_ptr() if n in slots else 0 for n in range(self.trainer.n_slots)]
+
+    def _trainer(self, bf16: bool) -> Trainer:
+        model = self.model
+        sizes = {slot: parameter.numel() for slot, parameter in self.parameters.items()}
         rotary = next((module for module in model.modules() if isinstance(module, RotaryPositions)), None)
         half = model.config.head_dim // 2
         cos = rotary.cos[:, :half].numpy() if rotary else None  # (T, D / 2); the second half repeats it
         sin = rotary.sin[:, half:].numpy() if rotary else None
-        self.trainer = Trainer(model.config, sizes, cos, sin, threads=threads, bf16=bf16)
-        self.gradients = {
-            slot: view.view_as(slots[slot])
-            for (slot, _), view in zip(sizes.items(), torch.empty(sum(sizes.values())).split([*sizes.values()]))
-        }
-        self.weights = [slots[n].data_ptr() if n in slots else 0 for n in range(self.trainer.n_slots)]
-        self.into = [self.gradients[n].data_ptr() if n in slots else 0 for n in range(self.trainer.n_slots)]
+        return Trainer(model.config, sizes, cos, sin, threads=self.threads, bf16=bf16)
+
+    @functools.cached_property
+    def _exact(self) -> Trainer:
+        return self._trainer(bf16=False) if self.bf16 else self.trainer
+
+    def nats(self, ids: Tensor, targets: Tensor) -> float:
+        """Sum of -log p of the targets, (B, T) int64 as the ids: without dropout, and in fp32 whatever trains."""
+        return self._exact.step(self.weights, None, ids.data_ptr(), targets.data_ptr(), *ids.shape)[0]
 
     def gradients_of(self, ids: Tensor, targets: Tensor) -> tuple[float, float]:
         """Mean nats of the targets that are not IGNORED, and the norm of all gradients, now in `.grad`.

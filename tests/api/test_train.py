@@ -118,8 +118,9 @@ def test_what_is_saved_and_scored_is_the_average_of_the_weights(story_file: Path
     model = glassgpt.load(checkpoint)
     hashed = yaml.safe_load((run.directory / "config.yaml").read_text())["prepared"]
     ids = open_prepared(Path("cache") / hashed).val
-    assert scores[6].bits_per_byte == model.evaluate_ids(ids[: scores[6].tokens + 1]).bits_per_byte
-    assert run.bits_per_byte == glassgpt.load(run.directory).evaluate_ids(ids).bits_per_byte
+    found = model.evaluate_ids(ids[: scores[6].tokens + 1])  # by PyTorch, where training may have used the native step
+    assert scores[6].bits_per_byte == pytest.approx(found.bits_per_byte, rel=1e-6)
+    assert run.bits_per_byte == pytest.approx(glassgpt.load(run.directory).evaluate_ids(ids).bits_per_byte, rel=1e-6)
 
 
 @pytest.mark.thorough

@@ -2,10 +2,12 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
 from glassgpt.config import GPTConfig
+from glassgpt.evaluation.bits_per_byte import evaluate
 from glassgpt.model import GPTModel, initialise
 from glassgpt.native import library
 from glassgpt.training.native_loss import NativeLoss
@@ -146,3 +148,12 @@ def test_more_threads_than_sequences_are_no_harm():
     loss, gradients = by_autograd(model, ids, targets)
     assert NativeLoss(model, 3, bf16=False).gradients_of(ids, targets)[0] == pytest.approx(loss, rel=1e-6)
     assert all(torch.allclose(p.grad, gradients[n], rtol=1e-4, atol=2e-7) for n, p in model.named_parameters())
+
+
+def test_its_evaluation_is_that_of_the_model():
+    model = model_of(SHAPES["modern, tied"], dropout_rate=0.2).train()
+    ids = np.random.default_rng(0).integers(65, size=1000).astype(np.uint16)
+    token_bytes = np.ones(65, np.int64)
+    native = NativeLoss(model, 2, bf16=library.has_bf16())
+    expected, found = (evaluate(model, ids, token_bytes, nats_of=nats_of) for nats_of in (None, native.nats))
+    assert found.nats == pytest.approx(expected.nats, rel=1e-6)
