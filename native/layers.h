@@ -180,10 +180,10 @@ struct AttentionSpace {
 // Weights of the queries from `first` on: scores to softmax to dropout; the log of the sum is kept or given.
 template <class Op>
 void attention_weights(const AttentionSpace<Op> &s, long first, long rows, const typename Op::Element *q, long row,
-                       float *log_sums, bool known, const Dropout &dropout, uint32_t index, uint32_t place,
-                       typename Op::Element *weights) {
+                       float *log_sums, bool known, Dropout dropout, uint32_t index, uint32_t place, typename Op::Element *weights) {
     long seen = first + rows;  // keys up to the last query of the block
     float scale = 1.0f / std::sqrt(float(s.d));
+    uint32_t keys = uint32_t(s.t);
     multiply<Op>(rows, seen, units<Op>(s.d), (const typename Op::Unit *)(q + first * row), row / Op::PAIR, 1, s.keys,
                  units<Op>(s.d) * NR, s.scores, s.padded, false);
     for (long i = 0; i < rows; i++) {
@@ -202,7 +202,7 @@ void attention_weights(const AttentionSpace<Op> &s, long first, long rows, const
         for (long j = 0; j < own; j++) p[j] = exponential(p[j] * scale - log_sum);
         typename Op::Element *w = weights + i * s.padded;
         if (dropout.threshold) {
-            uint32_t at = (index + uint32_t(first + i)) * uint32_t(s.t);
+            uint32_t at = (index + uint32_t(first + i)) * keys;
 #pragma omp simd
             for (long j = 0; j < own; j++) w[j] = Op::round(p[j] * dropout.factor(at + uint32_t(j), place));
         } else {
@@ -215,7 +215,7 @@ void attention_weights(const AttentionSpace<Op> &s, long first, long rows, const
 
 template <class Op>
 void attention_forward(const AttentionSpace<Op> &s, const typename Op::Element *q, const typename Op::Element *k,
-                       const typename Op::Element *v, long row, const Dropout &dropout, uint32_t index, uint32_t place,
+                       const typename Op::Element *v, long row, Dropout dropout, uint32_t index, uint32_t place,
                        float *log_sums, float *o, long o_row) {
     pack_rows<Op>(k, s.t, s.d, row, s.keys);
     pack_columns<Op>(v, s.t, s.d, row, s.values, NR);
@@ -231,7 +231,7 @@ void attention_forward(const AttentionSpace<Op> &s, const typename Op::Element *
 template <class Op>
 void attention_backward(const AttentionSpace<Op> &s, const typename Op::Element *q, const typename Op::Element *k,
                         const typename Op::Element *v, long row, const typename Op::Element *o,
-                        const typename Op::Element *d_o, long o_row, const Dropout &dropout, uint32_t index,
+                        const typename Op::Element *d_o, long o_row, Dropout dropout, uint32_t index,
                         uint32_t place, float *log_sums, float *dq, float *dk, float *dv, long d_row) {
     typedef typename Op::Unit Unit;
     float scale = 1.0f / std::sqrt(float(s.d));
@@ -252,8 +252,9 @@ void attention_backward(const AttentionSpace<Op> &s, const typename Op::Element 
             const auto *oi = o + (first + i) * o_row, *doi = d_o + (first + i) * o_row;
             long own = first + i + 1;
             float delta = 0;  // sum of p dp over the keys = o . d_o
+            long width = s.d;
 #pragma omp simd reduction(+ : delta)
-            for (long j = 0; j < s.d; j++) delta += to_float(oi[j]) * to_float(doi[j]);
+            for (long j = 0; j < width; j++) delta += to_float(oi[j]) * to_float(doi[j]);
             if (dropout.threshold) {
                 uint32_t at = (index + uint32_t(first + i)) * uint32_t(s.t);
 #pragma omp simd

@@ -315,21 +315,22 @@ struct Pass {
     // x += what a part of a block computed, some of it dropped.
     void shortcut(float *x, const float *part, uint32_t where) const {
         Dropout drop = dropout();
-        for (long i = 0; i < n; i++)
+        for (long i = 0, width = c; i < n; i++, x += width, part += width) {
+            uint32_t at = element(i);
 #pragma omp simd
-            for (long j = 0; j < c; j++) x[i * c + j] += part[i * c + j] * drop.factor(element(i) + uint32_t(j), where);
+            for (long j = 0; j < width; j++) x[j] += part[j] * drop.factor(at + uint32_t(j), where);
+        }
     }
     // The gradient that reaches that part: in fp32 (for its bias) and as an operand.
     void shortcut_gradient(const float *dx, uint32_t where, float *exact, Element *operand) const {
         Dropout drop = dropout();
-        for (long i = 0; i < n; i++) {
-            if (drop.threshold) {
+        if (!drop.threshold) std::memcpy(exact, dx, size_t(n * c) * sizeof *dx);
+        for (long i = 0, width = c; drop.threshold && i < n; i++) {
+            uint32_t at = element(i);
+            const float *from = dx + i * width;
+            float *to = exact + i * width;
 #pragma omp simd
-                for (long j = 0; j < c; j++)
-                    exact[i * c + j] = dx[i * c + j] * drop.factor(element(i) + uint32_t(j), where);
-            } else {
-                std::memcpy(exact + i * c, dx + i * c, size_t(c) * sizeof *dx);
-            }
+            for (long j = 0; j < width; j++) to[j] = from[j] * drop.factor(at + uint32_t(j), where);
         }
         round_into(exact, n * c, operand);
     }
@@ -338,6 +339,12 @@ struct Pass {
         for (long i = 0; i < count; i++) y[i] = Op::round(x[i]);
     }
 
+    void drop_some(float *x, uint32_t at, Dropout drop) const {
+        uint32_t where = place(0, AT_EMBEDDING);
+        long width = c;
+#pragma omp simd
+        for (long j = 0; j < width; j++) x[j] *= drop.factor(at + uint32_t(j), where);
+    }
     void embed() const {
         const float *tokens = weights[TOKEN_EMBEDDING], *positions = weights[POSITION_EMBEDDING];
         Dropout drop = dropout();
@@ -349,10 +356,7 @@ struct Pass {
 #pragma omp simd
                 for (long j = 0; j < c; j++) x[j] += position[j];
             }
-            if (drop.threshold) {
-#pragma omp simd
-                for (long j = 0; j < c; j++) x[j] *= drop.factor(element(i) + uint32_t(j), place(0, AT_EMBEDDING));
-            }
+            if (drop.threshold) drop_some(x, element(i), drop);
         }
     }
     void embed_gradient() const {
@@ -360,10 +364,7 @@ struct Pass {
         Dropout drop = dropout();
         for (long i = 0; i < n; i++) {
             float *dx = w.d_stream + i * c, *token = tokens + ids[i] * c;
-            if (drop.threshold) {
-#pragma omp simd
-                for (long j = 0; j < c; j++) dx[j] *= drop.factor(element(i) + uint32_t(j), place(0, AT_EMBEDDING));
-            }
+            if (drop.threshold) drop_some(dx, element(i), drop);
 #pragma omp simd
             for (long j = 0; j < c; j++) token[j] += dx[j];
             if (positions) {
