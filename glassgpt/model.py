@@ -272,16 +272,23 @@ def dropout_layer(config: GPTConfig) -> nn.Dropout:
 
 @torch.no_grad()
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Weights for the start of training, as GPT-2 has them (Radford et al. 2019, section 2.3).
+    """Weights for the start of training.
 
-    Matrices and embeddings are normal with standard deviation 0.02, biases 0. The two matrices of a block that
-    write into the residual stream are divided by sqrt(2 n_layers), so that its variance does not grow with depth.
+    gpt2 as GPT-2 has them (Radford et al. 2019, section 2.3): normal with standard deviation 0.02, biases 0, and the
+    two matrices of a block that write into the residual stream divided by sqrt(2 n_layers), so that its variance does
+    not grow with depth. modern: those two matrices are 0, so that a block begins as a shortcut and nothing else
+    (Zhang et al. 2019, Fixup); the others 0.6 / sqrt(inputs), embeddings and head 1 / sqrt(embedding_dim).
     """
     n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules())
+    modern = any(isinstance(module, SwiGLU) for module in model.modules())
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             writes = name.endswith(("output_projection", "down"))
-            std = 0.02 / math.sqrt(2 * n_layers) if writes else 0.02
+            if modern:
+                scale = 0.0 if writes else 0.6 if name.startswith("blocks.") else 1.0
+                std = scale / math.sqrt(module.weight.shape[1])
+            else:
+                std = 0.02 / math.sqrt(2 * n_layers) if writes else 0.02
             module.weight.normal_(0.0, std, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()

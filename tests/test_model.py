@@ -279,11 +279,20 @@ def test_initialise_gives_the_deviations_it_states(architecture: str) -> None:
             assert not p.any()
         elif "norm" not in name:
             writes = name.endswith(("output_projection.weight", "down.weight"))
-            assert p.std().item() == pytest.approx(0.005 if writes else 0.02, rel=0.05), name
+            if architecture == "gpt2":
+                expected = 0.005 if writes else 0.02
+            else:
+                expected = 0.0 if writes else (0.6 if "blocks" in name else 1.0) / p.shape[1] ** 0.5
+            assert p.std().item() == pytest.approx(expected, rel=0.05), name
 
 
 def test_a_fresh_models_loss_after_initialise_is_that_of_guessing(model: GPTModel) -> None:
+    """In modern the blocks are silent at first: a tied head scores the token itself about sqrt(C) above others."""
     initialise(model, torch.Generator().manual_seed(5))
     ids = random_ids(4, 16)
     loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-    assert loss.item() == pytest.approx(math.log(31), abs=0.1)
+    config = model.config
+    above = 0.1 if config.architecture == "gpt2" else 0.8
+    if config.architecture == "modern" and config.tie_embeddings:
+        above = config.embedding_dim**0.5
+    assert math.log(31) - 0.1 <= loss.item() <= math.log(31) + above

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassgpt.config import preset
+from glassgpt.planning.choose import RECIPE
 
 DEFAULT_MINUTES = 10.0
 DEFAULT_PRESET = "modern-tiny"
-DEFAULT_OPTIM = {"learning_rate": 3e-3, "batch_size": 16}
-"""What suits the default preset, in a run of steps; the sizes of gpt2 want a tenth of this learning rate."""
+DEFAULT_OPTIM = RECIPE | {"batch_size": 16, "warmup": 20}
+"""What suits the default preset, in a run of steps."""
 LENGTHS = ("minutes", "steps", "tokens")
 """The settings of section run that say how long a run is; one of them counts."""
 

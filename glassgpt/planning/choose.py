@@ -1,8 +1,8 @@
 """What to train on a text in a given time: from the text and the machine's speed to tokenizer, model and optimiser.
 
-The rule: the arithmetic that the time allows (seconds x speed) picks a rung of the table below, and the text bounds it:
-a text of few characters gets a context that fits it, and a vocabulary that it can teach. What the user gives is kept,
-and the rest is chosen to suit it. Everything chosen is written to config.yaml.
+Every size of the ladder below is tried with every vocabulary that the text can teach and three rates of dropout: the
+machine's speed says how many bytes it would see in the time, and the law of `scaling` what it would score. The best is
+taken. What the user gives is kept, and the rest is chosen to suit it. Everything chosen is written to config.yaml.
 """
 
 import math
@@ -11,45 +11,42 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from glassgpt import settings
 from glassgpt.config import GPTConfig, OptimConfig
-from glassgpt.planning.flops import flops_per_token
+from glassgpt.planning.difficulty import ngram_bits_per_byte
+from glassgpt.planning.flops import flops_per_token, muon_flops
+from glassgpt.planning.parameters import parameters
+from glassgpt.planning.scaling import law
 from glassgpt.text.kinds import auto_spec, parse_spec
 
+RECIPE: dict[str, Any] = {
+    "name": "muon",
+    "learning_rate": 0.01,
+    "muon_learning_rate": 0.012,
+    "muon_iterations": 3,
+    "schedule": "linear",
+    "weight_decay": 0.1,
+}
+"""How every choice is trained; compared one by one at widths of 128 and 192 (docs/log.md)."""
 
-@dataclass(frozen=True, kw_only=True)
-class Rung:
-    """What suits so much arithmetic."""
-
-    flops: float
-    """Up to this much, in floating-point operations of training."""
-    n_layers: int
-    embedding_dim: int
-    context_length: int
-    batch_size: int
-    learning_rate: float
-    largest_vocabulary: int
-    bits_per_byte: float
-    """What English text ends at, about."""
-
-
-HEAD_DIM = 32
-RUNGS = (
-    Rung(flops=2e12, n_layers=3, embedding_dim=128, context_length=64, batch_size=16, learning_rate=4e-3,
-         largest_vocabulary=512, bits_per_byte=2.75),
-    Rung(flops=6e12, n_layers=4, embedding_dim=128, context_length=96, batch_size=16, learning_rate=3e-3,
-         largest_vocabulary=1024, bits_per_byte=2.50),
-    Rung(flops=2e13, n_layers=4, embedding_dim=128, context_length=128, batch_size=16, learning_rate=3e-3,
-         largest_vocabulary=1024, bits_per_byte=2.35),
-    Rung(flops=1e14, n_layers=5, embedding_dim=192, context_length=192, batch_size=16, learning_rate=2e-3,
-         largest_vocabulary=2048, bits_per_byte=2.15),
-    Rung(flops=1e15, n_layers=6, embedding_dim=320, context_length=256, batch_size=16, learning_rate=1.5e-3,
-         largest_vocabulary=4096, bits_per_byte=1.95),
-    Rung(flops=1e16, n_layers=8, embedding_dim=512, context_length=512, batch_size=16, learning_rate=1e-3,
-         largest_vocabulary=8192, bits_per_byte=1.70),
-    Rung(flops=math.inf, n_layers=12, embedding_dim=768, context_length=1024, batch_size=16, learning_rate=6e-4,
-         largest_vocabulary=16384, bits_per_byte=1.45),
+LADDER = (
+    (2, 64), (3, 128), (4, 128), (5, 128), (4, 192), (5, 192), (5, 256), (6, 256), (6, 320), (7, 384), (8, 512),
+    (10, 640), (12, 768), (16, 1024),
 )  # fmt: skip
-"""First guesses, to be replaced by fits of measured runs. The scores are of short runs with AdamW."""
+"""(n_layers, embedding_dim). The law was fitted on widths up to 256; beyond, it is an extrapolation."""
+
+DROPOUTS = (0.0, 0.1, 0.2)
+VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384)
+BYTES_PER_ENTRY = 1000
+"""Of text that a token of the vocabulary should have: fewer would be learned by heart."""
+TOKENS_PER_STEP = 1024
+MANY_TOKENS = 2e7
+"""From here on a step takes more tokens, as the root of how many there are."""
+
+
+def head_count(width: int) -> int:
+    """Heads of 64 features, where that divides the width; else of the next smaller size."""
+    return next(n for n in range(max(1, width // 64), 0, -1) if width % (2 * n) == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +60,8 @@ class TextFacts:
     """How many different characters there are."""
     repetition: float
     """How much shorter zlib makes it: 0 not at all, near 1 one line over and over. English prose is at 0.6."""
+    ngram: float
+    """Bits per byte of its end under an n-gram model of the rest (`difficulty`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +76,7 @@ class Speed:
     def step_seconds(self, model: GPTConfig, optim: OptimConfig) -> float:
         """How long a step of `model` should take."""
         flops = sum(flops_per_token(model).values()) * model.context_length * optim.batch_size
+        flops += muon_flops(model, optim.muon_iterations) if optim.name == "muon" else 0
         return (model.n_layers + 1) * self.seconds_per_layer * optim.accumulation + flops / self.flops_per_s
 
 
@@ -94,19 +94,33 @@ class Choice:
 
 
 def text_facts(texts: Iterable[str]) -> TextFacts:
-    """Count. Repetition is measured on the first megabyte."""
+    """Count. Repetition is measured on the first megabyte, the n-gram score on the last two million characters."""
     characters = n_bytes = 0
     found: set[str] = set()
-    start = b""
+    start, end = b"", ""
     for text in texts:
         encoded = text.encode()
         characters += len(text)
         n_bytes += len(encoded)
         found.update(text)
+        end = (end + text)[-2_000_000:]
         if len(start) < 2**20:
             start += encoded[: 2**20 - len(start)]
     repetition = 1 - min(1.0, len(zlib.compress(start, 1)) / max(1, len(start)))
-    return TextFacts(characters=characters, bytes=n_bytes, distinct=len(found), repetition=repetition)
+    return TextFacts(
+        characters=characters, bytes=n_bytes, distinct=len(found), repetition=repetition, ngram=ngram_bits_per_byte(end)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    tokenizer: str
+    model: dict[str, Any]
+    optim: dict[str, Any]
+    steps: int
+    epochs: float
+    bits_per_byte: float
+    parameters: int
 
 
 def choose(
@@ -118,73 +132,103 @@ def choose(
     """
     given = given or {}
     model, optim, data = (dict(given.get(section, {})) for section in ("model", "optim", "data"))
-    flops = max(0.0, seconds) * speed.flops_per_s
-    rung = next(rung for rung in RUNGS if flops <= rung.flops)
-    tokenizer = str(data.get("tokenizer", "auto"))
-    if tokenizer == "auto":
-        tokenizer = _tokenizer(facts, rung)
-
-    sizes = {"n_layers", "embedding_dim"}
-    whole = "context_length" in model and sizes <= set(model)  # a preset, or another run's config
-    chosen: dict[str, Any] = {}
-    if not whole:
-        width = int(model.get("embedding_dim", rung.embedding_dim))
-        chosen = {
-            "architecture": "modern",
-            "n_layers": rung.n_layers,
-            "embedding_dim": rung.embedding_dim,
-            "n_heads": next(n for n in range(max(1, width // HEAD_DIM), 0, -1) if width % n == 0),
-            "context_length": _context(facts, rung),
-            "tie_embeddings": True,
-        }
-        chosen |= {"norm_eps": 1e-6} if model.get("architecture", "modern") == "modern" else {}
-    width = int(model.get("embedding_dim", rung.embedding_dim))
-    context = int(model.get("context_length") or chosen.get("context_length", rung.context_length))
-    rate = rung.learning_rate * rung.embedding_dim / width
-    parts = int(optim.get("accumulation", 1))
-    batch = -(-max(1, rung.batch_size * rung.context_length // context) // parts) * parts
-    settled = {"learning_rate": float(f"{rate:.2g}"), "batch_size": batch, "schedule": "linear"}
-    given_batch = int(optim.get("batch_size", batch))
-    step = _step_seconds(speed, {**chosen, **model}, given_batch, facts, tokenizer)
-    steps = max(1, int(seconds / step))
-    settled["warmup"] = max(1, min(100, steps // 20))
-
-    free = sizes.isdisjoint(model) and "learning_rate" not in optim and facts.characters > 100 * context
-    bpb = rung.bits_per_byte * facts.characters / facts.bytes if free and facts.repetition < 0.9 else None
+    found = [
+        _candidate(facts, speed, max(0.1, seconds), tokenizer, size, dropout, model, optim)
+        for tokenizer in _tokenizers(facts, str(data.get("tokenizer", "auto")))
+        for size in LADDER
+        for dropout in DROPOUTS
+    ]
+    best = min(found, key=lambda candidate: candidate.bits_per_byte)
+    context = best.model["context_length"] if "context_length" not in model else int(model["context_length"])
+    free = "learning_rate" not in optim and facts.characters > 100 * context and facts.repetition < 0.9
+    modern = model.get("architecture", "modern") == "modern"
+    gigaflops = speed.flops_per_s / 1e9
     return Choice(
-        tokenizer=tokenizer,
-        model={name: value for name, value in chosen.items() if name not in model},
-        optim={name: value for name, value in settled.items() if name not in optim},
-        bits_per_byte=bpb,
+        tokenizer=best.tokenizer,
+        model={name: value for name, value in best.model.items() if name not in model},
+        optim={name: value for name, value in best.optim.items() if name not in optim},
+        bits_per_byte=best.bits_per_byte if free and modern else None,
         why=(
-            f"{max(0.0, seconds):.0f} s at {speed.flops_per_s / 1e9:.0f} GFLOP/s are {flops:.1e} FLOPs, enough for "
-            f"about {rung.n_layers} layers of {rung.embedding_dim} and {steps:,} steps",
-            f"{facts.characters:,} characters, {facts.distinct:,} different: {_reason(tokenizer)}; "
-            f"context {context}, so that a step is short and there are many",
+            f"in {max(0.0, seconds):.0f} s at {gigaflops:,.0f} GFLOP/s, {best.steps:,} steps of "
+            f"{best.parameters / 1e6:.1f} million parameters see the text {best.epochs:.1f} times: larger would see "
+            "too little of it, smaller learn too little",
+            f"{facts.characters:,} characters, {facts.distinct:,} different: {_reason(best.tokenizer)}; an n-gram "
+            f"model scores {facts.ngram:.2f} bits per byte, this should reach {best.bits_per_byte:.2f}",
         ),
     )
 
 
-def _tokenizer(facts: TextFacts, rung: Rung) -> str:
-    """The text's own, as far as a model of this size can use the vocabulary."""
-    spec = auto_spec(facts.bytes)
-    size = parse_spec(spec)[1]
-    return spec if size is None else f"bpe:{min(size, rung.largest_vocabulary)}"
+def _candidate(
+    facts: TextFacts, speed: Speed, seconds: float, tokenizer: str, size: tuple[int, int], dropout: float,
+    given_model: dict[str, Any], given_optim: dict[str, Any],
+) -> _Candidate:  # fmt: skip
+    """One possibility: how many steps the time allows, and the score by the law."""
+    layers, width = (int(given_model.get(name, own)) for name, own in zip(("n_layers", "embedding_dim"), size))
+    context = _context(facts, seconds)
+    chosen: dict[str, Any] = {
+        "architecture": "modern", "n_layers": layers, "embedding_dim": width, "n_heads": head_count(width),
+        "context_length": context, "tie_embeddings": True, "dropout_rate": dropout, "norm_eps": 1e-6,
+    }  # fmt: skip
+    if given_model.get("architecture", "modern") != "modern":
+        del chosen["norm_eps"]
+    config = GPTConfig.from_dict({"vocab_size": _vocab_size(tokenizer, facts)} | chosen | given_model)
+    constants = law()
+    per_token = _bytes_per_token(tokenizer, facts)
+    batch, steps = 0, 0
+    settled: dict[str, Any] = {}
+    for _ in range(2):  # the batch follows from how many tokens there are, and they from the batch
+        tokens_per_step = TOKENS_PER_STEP * max(1.0, steps * batch * config.context_length / MANY_TOKENS) ** 0.5
+        parts = int(given_optim.get("accumulation", 1))
+        batch = max(1, round(tokens_per_step / config.context_length / parts)) * parts
+        batch = int(given_optim.get("batch_size", batch))
+        settled = RECIPE | {"batch_size": batch}
+        step = speed.step_seconds(config, settings.build(OptimConfig, RECIPE | {"batch_size": batch}, "optim", {}))
+        steps = max(1, int(seconds / step))
+    settled["warmup"] = max(1, min(50, steps // 20))
+    counted = parameters(config)
+    seen = steps * batch * config.context_length * per_token / 1e6
+    unique = max(1e-3, 0.9 * facts.bytes / 1e6)
+    blocks = max(1e-3, (counted["attention"] + counted["feed_forward"]) / 1e6)
+    score = facts.ngram * constants.ratio(blocks, seen, unique, config.dropout_rate)
+    return _Candidate(
+        tokenizer=tokenizer, model=chosen, optim=settled, steps=steps, epochs=seen / unique, bits_per_byte=score,
+        parameters=sum(counted.values()),
+    )  # fmt: skip
+
+
+def _tokenizers(facts: TextFacts, wanted: str) -> list[str]:
+    """Those that the text can teach: BPE with so many bytes for each token, characters where it is short."""
+    if wanted != "auto":
+        return [wanted]
+    if auto_spec(facts.bytes) == "chars":
+        return ["chars"]
+    return [f"bpe:{size}" for size in VOCABULARIES if size == 512 or size * BYTES_PER_ENTRY <= facts.bytes]
+
+
+def _bytes_per_token(tokenizer: str, facts: TextFacts) -> float:
+    """As measured on English; between two vocabularies in proportion to the logarithm of their sizes."""
+    measured = law().bytes_per_token
+    size = 50257 if tokenizer == "gpt2" else parse_spec(tokenizer)[1]
+    if size is None:
+        return facts.bytes / max(1, facts.characters) if tokenizer == "chars" else 1.0
+    known = sorted((int(name[4:]), value) for name, value in measured.items() if name.startswith("bpe:"))
+    (low, at_low), (high, at_high) = known[0], known[-1]
+    slope = (at_high - at_low) / math.log2(high / low)
+    return max(1.0, at_low + slope * math.log2(size / low))
 
 
 def _reason(tokenizer: str) -> str:
     if tokenizer == "chars":
         return "a token is a character, since merges would be learned by heart"
-    return f"tokens are {tokenizer}, a vocabulary that this much text and time can teach"
+    return f"tokens are {tokenizer}"
 
 
-def _context(facts: TextFacts, rung: Rung) -> int:
-    """The rung's, or in a short text a power of two that leaves at least four windows to train on."""
+def _context(facts: TextFacts, seconds: float) -> int:
+    """256 tokens, 128 where there is little time; in a short text a power of two that leaves four windows."""
+    wanted = 128 if seconds < 20 else 256
     most = max(2, facts.characters // 5)
-    return rung.context_length if rung.context_length <= most else 1 << (most.bit_length() - 1)
+    return wanted if wanted <= most else 1 << (most.bit_length() - 1)
 
 
-def _step_seconds(speed: Speed, model: dict[str, Any], batch_size: int, facts: TextFacts, tokenizer: str) -> float:
-    vocab_size = parse_spec(tokenizer)[1] or {"gpt2": 50257, "bytes": 257}.get(tokenizer, facts.distinct + 257)
-    config = GPTConfig.from_dict({"vocab_size": vocab_size} | model)
-    return speed.step_seconds(config, OptimConfig(batch_size=batch_size))
+def _vocab_size(tokenizer: str, facts: TextFacts) -> int:
+    return parse_spec(tokenizer)[1] or {"gpt2": 50257, "bytes": 257}.get(tokenizer, facts.distinct + 257)

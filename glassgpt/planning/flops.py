@@ -24,3 +24,13 @@ def flops_per_token(config: GPTConfig, context: int | None = None) -> dict[str, 
     attention = 2 * config.n_layers * config.n_heads * config.head_dim * positions
     forward = 2 * (weights + attention)
     return {"forward": forward, "backward": 2 * forward}
+
+
+def muon_flops(config: GPTConfig, iterations: int) -> int:
+    """What one step of Muon costs, whatever the batch: the Newton–Schulz iterations on every matrix of the blocks.
+
+    With r the smaller and c the larger side, an iteration multiplies r x c by c x r, r x r by r x r and r x r by r x c.
+    """
+    listed = shapes(config)
+    sides = [sorted(shape) for part in ("attention", "feed_forward") for shape in listed[part] if len(shape) == 2]
+    return iterations * sum(4 * r * r * c + 2 * r**3 for r, c in sides)

@@ -40,7 +40,8 @@ def small_model(**changes: object) -> GPTModel:
     initialise(model, torch.Generator().manual_seed(3))
     with torch.no_grad():
         for weight in model.parameters():
-            weight *= 4  # initial weights are so small that every token scores nearly the same
+            weight *= 4  # initial weights are so small that every token scores nearly the same, or 0
+            weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
     return model.eval()
 
 
