@@ -22,7 +22,7 @@ from glassgpt.text.kinds import auto_spec, parse_spec
 RECIPE: dict[str, Any] = {
     "name": "muon",
     "learning_rate": 0.01,
-    "muon_learning_rate": 0.012,
+    "muon_learning_rate": 0.015,
     "muon_iterations": 3,
     "schedule": "linear",
     "weight_decay": 0.1,
