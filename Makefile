@@ -13,7 +13,7 @@ DEMO := runs/demo
 
 demo: .venv/installed
 	rm -rf $(DEMO)
-	$(BIN)/glassgpt train pydoc --out $(DEMO) --steps 900
+	$(BIN)/glassgpt train pydoc --out $(DEMO) --minutes 1.5
 	$(BIN)/glassgpt generate $(DEMO) --prompt "The function returns" --max-new-tokens 150
 
 test: .venv/installed-dev

@@ -1,8 +1,10 @@
 """Before the first step: how many steps a run will have, what it will take, and what comes after the last step."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from glassgpt.training import budget
 from glassgpt.training.budget import Budget
 from glassgpt.training.metrics import peak_bytes
 
+PLAN_FILE = "plan.json"
 SAVED_BYTES_PER_S = 2e8
 """At which a checkpoint is expected to be written, until one was."""
 
@@ -48,25 +51,26 @@ class Outlook:
     plan: StepPlan
     budget: Budget | None
     """Of a run that ends by the clock."""
-    step_seconds: float
-    closing_seconds: float
-    """From the last step to the end."""
+    costs: budget.Costs
+    """Of single things, in seconds."""
     validated_tokens: int
     """Of the validation text, in evaluations on the way."""
 
     def predict(self, elapsed: float, interpreter_bytes: int) -> Costs:
         """What the run will take in all. `interpreter_bytes` is what the process held before the model."""
-        chosen, start, plan = self.start.settings, self.start, self.plan
-        optim = chosen.optim
+        chosen, start, plan, costs = self.start.settings, self.start, self.plan, self.costs
+        every, optim = chosen.run.eval_every, chosen.optim
+        evaluations = (plan.total_steps - 1) // every - start.step // every if every else chosen.run.evaluations or 0
+        on_the_way = evaluations * (costs.save + costs.evaluation + costs.sample)
+        seconds = elapsed + (plan.total_steps - start.step) * costs.step + on_the_way + costs.closing
         memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
-        in_steps = (plan.total_steps - start.step) * self.step_seconds * (1 + budget.EVALUATION_SHARE)
         return Costs(
             parameters=total_parameters(chosen.model),
             steps=plan.total_steps,
             tokens=plan.total_steps * start.batches.tokens_per_step,
-            seconds=self.budget.seconds if self.budget else elapsed + in_steps + self.closing_seconds,
-            tokens_per_s=start.batches.tokens_per_step / self.step_seconds,
-            bits_per_byte=start.choice.bits_per_byte if start.choice else None,
+            seconds=self.budget.seconds if self.budget else seconds,
+            tokens_per_s=start.batches.tokens_per_step / max(costs.step, 1e-9),
+            bits_per_byte=start.choice.bits_per_byte if start.choice else _foreseen(start.directory.path / PLAN_FILE),
             memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
             checkpoint_bytes=checkpoint_bytes(chosen.model, optim=chosen.optim),
         )
@@ -110,7 +114,15 @@ def look_ahead(
         plan = start.plan or keeper.first_plan(start.step, clock() - began)
         start = dataclasses.replace(start, plan=plan)
     assert start.plan is not None  # only a run of minutes waits for the clock
-    return Outlook(start, start.plan, keeper, step_seconds, costs.closing, n_validated)
+    return Outlook(start, start.plan, keeper, costs, n_validated)
+
+
+def _foreseen(plan_file: Path) -> float | None:
+    """The score that a resumed run predicted when it began; None where there is none."""
+    try:
+        return json.loads(plan_file.read_bytes()).get("bits_per_byte")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _validated_tokens(start: Start, plan: StepPlan) -> int:

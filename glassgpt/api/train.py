@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from glassgpt import settings
-from glassgpt.api.outlook import Costs, look_ahead
+from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead
 from glassgpt.api.record import Recorder
 from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.checkpoint.atomic import write_atomically
@@ -220,7 +220,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
         memory_bytes=peak_bytes(),
         checkpoint_bytes=sum(file.stat().st_size for file in latest.rglob("*") if file.is_file()) if latest else 0,
     )
-    plan_entries = json.loads((directory.path / "plan.json").read_bytes())["plan"]
+    plan_entries = json.loads((directory.path / PLAN_FILE).read_bytes())["plan"]
     report = dataclasses.asdict(measured) | {"plan": plan_entries, "val_bpb": final.bits_per_byte}
     _write_json(directory.path / "report.json", report)
     minutes = run.minutes if start.by_the_clock else None
@@ -259,7 +259,7 @@ def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
     if start.by_the_clock or chosen.plan:
         chosen = dataclasses.replace(chosen, plan=plan.entries)
     write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
-    _write_json(start.directory.path / "plan.json", dataclasses.asdict(predicted) | {"plan": plan.entries})
+    _write_json(start.directory.path / PLAN_FILE, dataclasses.asdict(predicted) | {"plan": plan.entries})
 
 
 def _sections(*values: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any] | None]:

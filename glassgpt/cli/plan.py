@@ -33,7 +33,8 @@ def plan(
     Parameters
     ----------
     what
-        A preset, a run, a checkpoint, any Hugging Face directory, or a text (the model that `train` takes for it).
+        A preset, a run, a checkpoint, any Hugging Face directory, or a text (the model that
+        `train --steps` takes for it).
     as_json
         Print one JSON object, and nothing else, on standard output.
     """

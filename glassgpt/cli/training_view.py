@@ -39,6 +39,7 @@ class PlainView:
         self.total_steps = 1
         self.predicted_seconds = 0.0
         self.budget: float | None = None
+        self.began = (0, 0.0)  # step and seconds before the first step of this process
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
         self.losses: list[float] = []
@@ -58,6 +59,7 @@ class PlainView:
         self.directory = _shown(start.directory.path)
         self.total_steps = costs.steps
         self.predicted_seconds = costs.seconds - elapsed
+        self.began = (start.step, elapsed)
         self.budget = costs.seconds if start.by_the_clock else None
         width = self.console.width if self.console.is_terminal else 10_000
         for row in header(start, costs, validated_tokens, elapsed):
@@ -95,8 +97,9 @@ class PlainView:
     def status(self, metrics: "Metrics") -> str:
         """step/total % | loss | val bpb | lr | grad norm | tok/s | memory | elapsed | eta"""
         done = metrics.step / self.total_steps
-        left = metrics.seconds / metrics.step * (self.total_steps - metrics.step)
-        if metrics.step < 5:  # too early to tell from what has passed
+        steps, seconds = metrics.step - self.began[0], metrics.seconds - self.began[1]
+        left = seconds / steps * (self.total_steps - metrics.step)
+        if steps < 5:  # too early to tell from what has passed
             left = self.predicted_seconds
         if self.budget is not None:
             left = max(0.0, self.budget - metrics.seconds)

@@ -15,7 +15,7 @@ class Metrics:
     tokens: int
     """Trained on so far."""
     seconds: float
-    """Of running so far, evaluations and saves included."""
+    """Of running so far, from the start of the process, evaluations and saves included."""
     loss: float
     """Nats a token of this step's batch."""
     val_bpb: float | None

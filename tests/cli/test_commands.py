@@ -99,6 +99,24 @@ def test_training_shows_header_lines_samples_result_and_the_next_command() -> No
 
 
 @pytest.mark.thorough
+def test_a_run_of_minutes_as_a_user_starts_it() -> None:
+    minutes = "0.25"
+    found = command("train", "text.txt", "--minutes", minutes, "--data.cache", "cache", "--json")
+    if found.returncode == 2:  # a busy machine: its own advice has to do
+        minutes = found.stderr.split("give at least --minutes ")[1].strip()
+        found = command("train", "text.txt", "--minutes", minutes, "--data.cache", "cache", "--json")
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert report["predicted"]["seconds"] == pytest.approx(60 * float(minutes))
+    assert report["predicted"]["bits_per_byte"] > 0
+    assert report["measured"]["bits_per_byte"] == report["val_bpb"] > 0
+    assert report["steps"] > 0
+    for part in ("expect", "why", "GFLOP/s", "expect writing about like this", "bits per byte", "(predicted "):
+        assert part in found.stderr, part
+    assert "over the budget" not in found.stderr or report["overrun"] > 0
+
+
+@pytest.mark.thorough
 def test_standard_input_is_kept_so_that_it_can_resume(own_folder: Path) -> None:
     text = (own_folder / "text.txt").read_text()
     found = command("train", "-", "--steps", "4", *SMALL, "--data.cache", "cache", stdin=text)

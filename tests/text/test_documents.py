@@ -3,11 +3,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document, Reading, read_documents
+from glassgpt.text.documents import Document, Reading, read_documents, size_of
 from glassgpt.text.pydoc import read_pydoc
 
 
@@ -187,14 +188,14 @@ def test_a_device_is_refused() -> None:
 def test_an_unreadable_file_is_refused_by_name_and_skipped_in_a_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really_read = Path.read_bytes
+    really_open = Path.open
 
-    def read_bytes(path: Path) -> bytes:
+    def open_path(path: Path, *arguments: str) -> IO[Any]:
         if path.name == "b.txt":
             raise PermissionError(13, "Permission denied")
-        return really_read(path)
+        return really_open(path, *arguments)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "open", open_path)
     assert reasons(read(folder))["b.txt"] == "cannot be read: Permission denied"
     assert "Permission denied" in refusal(folder / "b.txt")
 
@@ -226,3 +227,22 @@ def test_a_damaged_cache_of_pydoc_is_written_anew(tmp_path: Path, monkeypatch: p
 def test_a_python_without_its_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "nothing"))
     assert "pydoc" in refusal("pydoc")
+
+
+def test_reading_ends_after_so_many_bytes_at_a_whole_character(tmp_path: Path) -> None:
+    for name, text in (("1.txt", "abc"), ("2.txt", "né🦊z"), ("3.txt", "never read")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    expected = {3: ["abc"], 4: ["abc", "n"], 5: ["abc", "n"], 6: ["abc", "né"], 9: ["abc", "né"], 10: ["abc", "né🦊"]}
+    for max_bytes, texts in expected.items():
+        assert [document.text for document in read(tmp_path, max_bytes=max_bytes).documents] == texts
+    assert [d.text for d in read("-", stdin=io.BytesIO("éé".encode()), max_bytes=3).documents] == ["é"]
+    assert read(tmp_path, max_bytes=1000) == read(tmp_path)
+
+
+def test_the_size_of_sources_is_known_without_reading_them(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("abc")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "b.txt").write_text("four")
+    assert size_of([str(tmp_path)]) == 7
+    assert size_of([str(tmp_path / "*.txt"), str(tmp_path / "a.txt")]) == 6
+    assert size_of(["-"]) == float("inf")

@@ -28,30 +28,34 @@ def play(
         budget.stepped(took)
 
 
-MACHINES: dict[str, Callable[[float, float], float]] = {
-    "steady": lambda now, seconds: 0.02,
-    "three times slower from the middle on": lambda now, seconds: 0.02 if now < seconds / 2 else 0.06,
-    "three times faster from the middle on": lambda now, seconds: 0.06 if now < seconds / 2 else 0.02,
-    "twice as slow near the end": lambda now, seconds: 0.02 if now < 0.92 * seconds else 0.04,
-    "twice as fast near the end": lambda now, seconds: 0.04 if now < 0.92 * seconds else 0.02,
-    "uneven": lambda now, seconds: 0.01 if int(now) % 3 else 0.05,
-    "stopped for a tenth of the time": lambda now, seconds: 0.1 * seconds if 0.6 < now / seconds < 0.61 else 0.02,
+MACHINES: dict[str, Callable[[float], float]] = {
+    "steady": lambda share: 1.0,
+    "three times slower from the middle on": lambda share: 1.0 if share < 0.5 else 3.0,
+    "three times faster from the middle on": lambda share: 3.0 if share < 0.5 else 1.0,
+    "twice as slow near the end": lambda share: 1.0 if share < 0.92 else 2.0,
+    "twice as fast near the end": lambda share: 2.0 if share < 0.92 else 1.0,
+    "uneven": lambda share: 0.5 if int(600 * share) % 3 else 2.5,
+    "stopped for a tenth of the time": lambda share: 100.0 if 0.6 < share < 0.61 else 1.0,
 }
+"""How long a step takes, in thousandths of the budget, when so much of it has passed."""
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("guess", [0.005, 0.02, 0.2])
+@pytest.mark.parametrize("guess", [0.2, 1.0, 10.0])
 @pytest.mark.parametrize(("seconds", "evaluations"), [(14, 0), (60, 1), (600, 9)])
 def test_a_run_ends_on_time(machine: str, guess: float, seconds: float, evaluations: int) -> None:
-    end, plan, _ = play(seconds, lambda now: MACHINES[machine](now, seconds), guess, evaluations=evaluations)
+    unit = seconds / 1000
+    end, plan, _ = play(
+        seconds, lambda now: unit * MACHINES[machine](now / seconds), guess * unit, evaluations=evaluations
+    )
     assert abs(end - seconds) <= tolerance(seconds)
     assert len(plan.entries) <= 40, "a plan is not made anew all the time"
 
 
 def test_a_steady_machine_is_reviewed_at_the_fixed_shares_only() -> None:
-    _, plan, _ = play(600, lambda now: 0.02, 0.02)
+    _, plan, _ = play(600, lambda now: 0.2, 0.2)
     assert len(plan.entries) == 1 + len(REVIEWS)
-    assert [round(3 / 600 + start * 0.02 / 600, 2) for start, _ in plan.entries[1:]] == list(REVIEWS)
+    assert [round(3 / 600 + start * 0.2 / 600, 2) for start, _ in plan.entries[1:]] == list(REVIEWS)
 
 
 def test_nothing_is_wasted_on_a_steady_machine() -> None:

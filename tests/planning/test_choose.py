@@ -1,0 +1,126 @@
+from typing import Any
+
+import pytest
+
+from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.planning import expectation
+from glassgpt.planning.choose import LADDER, Choice, Speed, TextFacts, choose, text_facts
+from glassgpt.planning.difficulty import ngram_bits_per_byte
+from glassgpt.planning.flops import muon_flops
+from glassgpt.planning.parameters import total_parameters
+from glassgpt.planning.scaling import law
+from glassgpt.text.stories import entropy_bits_per_byte, write_stories
+
+SPEED = Speed(flops_per_s=1.5e11, seconds_per_layer=1e-3)
+BOOK = TextFacts(characters=1_000_000, bytes=1_010_000, distinct=90, repetition=0.6, ngram=2.3)
+LIBRARY = TextFacts(characters=1_000_000_000, bytes=1_010_000_000, distinct=200, repetition=0.6, ngram=2.3)
+
+
+def model_of(choice: Choice, given: dict[str, Any] | None = None) -> GPTConfig:
+    return GPTConfig.from_dict({"vocab_size": 512} | choice.model | (given or {}))
+
+
+def test_the_ladder_goes_up_in_widths_of_64() -> None:
+    blocks = [layers * width**2 for layers, width in LADDER]
+    assert blocks == sorted(blocks)
+    assert all(width % 64 == 0 for _, width in LADDER)
+
+
+def test_more_time_a_faster_machine_or_more_text_gets_a_larger_model_and_a_better_score() -> None:
+    choices = [choose(LIBRARY, SPEED, seconds) for seconds in (10, 30, 120, 600, 3600, 50_000, 1e6)]
+    sizes = [total_parameters(model_of(choice)) for choice in choices]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 50 * sizes[0]
+    scores = [choice.bits_per_byte or 0 for choice in choices]
+    assert scores == sorted(scores, reverse=True)
+    fast = choose(LIBRARY, Speed(flops_per_s=1.5e13, seconds_per_layer=1e-4), 10)
+    assert total_parameters(model_of(fast)) > sizes[0]
+    book = choose(BOOK, SPEED, 50_000)
+    assert total_parameters(model_of(book)) < sizes[-2]
+    assert (book.bits_per_byte or 0) > scores[-2]
+    assert book.model["dropout_rate"] > choose(LIBRARY, SPEED, 50_000).model["dropout_rate"]
+    for choice in choices:
+        OptimConfig(**choice.optim)
+        assert choice.optim["schedule"] == "linear"
+        assert len(choice.why) == 2
+
+
+def test_each_longer_budget_is_foreseen_to_be_no_worse_on_a_book() -> None:
+    scores = [choose(BOOK, SPEED, 60 * minutes).bits_per_byte or 0 for minutes in (0.5, 1, 2, 5, 10, 20)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_law_is_the_formula_that_it_states() -> None:
+    found = law()
+    n, d, u, p = 0.85, 3.0, 1.0, 0.1
+    repeated = found.c * (d / u) ** found.gamma * n**found.delta * 2.718281828459045 ** (-found.kappa * p)
+    expected = found.e + found.a / n**found.alpha + found.b / d**found.beta + repeated + found.eta * p
+    assert found.ratio(n, d, u, p) == pytest.approx(expected)
+    assert found.runs >= 20
+    assert found.rms_error < 0.05
+
+
+def test_the_ngram_score_of_a_text_lies_above_its_entropy_and_below_that_of_noise() -> None:
+    stories = "\n".join(write_stories(3000, seed=1))
+    score = ngram_bits_per_byte(stories)
+    assert entropy_bits_per_byte() < score < 1.0
+    assert ngram_bits_per_byte("ab") == 8.0
+    letters = "".join(chr(97 + (n * 7919 + n * n * 31) % 26) for n in range(20_000))
+    assert ngram_bits_per_byte("one line over and over\n" * 1000) < 0.1 < score < ngram_bits_per_byte(letters[::-1]) + 8
+
+
+def test_the_arithmetic_of_muon_is_that_of_its_products() -> None:
+    shape = {"architecture": "modern", "embedding_dim": 64, "n_heads": 2, "n_layers": 3, "feed_forward_dim": 128}
+    square, wide = 6 * 64**3, 4 * 64 * 64 * 128 + 2 * 64**3
+    assert muon_flops(GPTConfig(**shape), 5) == 5 * 3 * (4 * square + 3 * wide)
+
+
+def test_what_is_given_is_kept_and_the_rest_suits_it() -> None:
+    given = {"model": {"embedding_dim": 96, "n_layers": 7}, "optim": {"batch_size": 5}, "data": {"tokenizer": "bytes"}}
+    choice = choose(BOOK, SPEED, 60, given)
+    assert choice.tokenizer == "bytes"
+    assert not {"embedding_dim", "n_layers"} & set(choice.model)
+    assert "batch_size" not in choice.optim
+    assert model_of(choice, given["model"]).head_dim == 96
+    odd = choose(BOOK, SPEED, 60, {"model": {"embedding_dim": 70}, "optim": {"accumulation": 3}})
+    assert model_of(odd, {"embedding_dim": 70}).embedding_dim == 70
+    assert odd.optim["batch_size"] % 3 == 0
+    gpt2 = choose(BOOK, SPEED, 60, {"model": {"architecture": "gpt2"}})
+    assert model_of(gpt2, {"architecture": "gpt2"}).architecture == "gpt2"
+    assert gpt2.bits_per_byte is None, "the law was fitted on the other architecture"
+
+
+@pytest.mark.parametrize("characters", [1, 10, 300, 5000])
+def test_a_short_text_gets_a_context_that_it_has(characters: int) -> None:
+    facts = TextFacts(characters=characters, bytes=characters, distinct=1, repetition=0.0, ngram=8.0)
+    choice = choose(facts, SPEED, 600)
+    assert 1 <= choice.model["context_length"] <= max(2, characters // 5)
+    assert choice.tokenizer == "chars"
+
+
+def test_facts_of_a_text() -> None:
+    facts = text_facts(["naïve ", "fox"])
+    assert (facts.characters, facts.bytes, facts.distinct) == (9, 10, 9)
+    assert text_facts(["the same line\n" * 1000]).repetition > 0.98
+    assert text_facts([""]).repetition == 0
+    line = TextFacts(characters=10**6, bytes=10**6, distinct=20, repetition=0.99, ngram=0.1)
+    assert choose(line, SPEED, 60).bits_per_byte is None, "of no use for a text of one line"
+
+
+def test_the_predicted_step_follows_the_two_numbers_of_the_machine() -> None:
+    model = GPTConfig(architecture="modern", vocab_size=256, context_length=64, embedding_dim=64, n_heads=2, n_layers=3)
+    only_calls = Speed(flops_per_s=1e30, seconds_per_layer=1e-3).step_seconds(model, OptimConfig())
+    assert only_calls == pytest.approx(4e-3)
+    half = Speed(flops_per_s=1e9, seconds_per_layer=0).step_seconds(model, OptimConfig(batch_size=8))
+    assert Speed(flops_per_s=1e9, seconds_per_layer=0).step_seconds(model, OptimConfig()) == pytest.approx(2 * half)
+
+
+def test_the_sample_that_is_shown_is_the_nearest_by_score() -> None:
+    samples = expectation.writing_samples()
+    assert len(samples) >= 3
+    assert [s.bits_per_byte for s in samples] == sorted(s.bits_per_byte for s in samples)
+    for sample in samples:
+        assert expectation.nearest(sample.bits_per_byte + 1e-6) == sample
+        assert 30 < len(sample.text) < 600
+    assert expectation.nearest(0.1) == samples[0]
+    assert expectation.nearest(99.0) == samples[-1]
