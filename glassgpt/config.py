@@ -198,8 +198,8 @@ class RunConfig:
     seed: int = 1337
     device: Device = "auto"
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA, and in the native step where the
-    processor has instructions for it; else fp32."""
+    """Arithmetic of the forward pass; the weights stay fp32. auto: bf16 on CUDA and on a CPU that is
+    clearly faster in it, else fp32."""
     kernel: Kernel = "auto"
     """Who computes loss and gradients: PyTorch, or the native step in C++. auto: native on the CPU for models of up
     to 30 million parameters, where it was built."""

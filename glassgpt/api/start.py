@@ -32,11 +32,13 @@ from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
 from glassgpt.text.tokenizer import Tokenizer
 from glassgpt.training.metrics import physical_bytes
-from glassgpt.training.probe import PROBED, machine_speed
+from glassgpt.training.probe import PROBED, bf16_pays, machine_speed
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 NATIVE_PARAMETERS = 30_000_000
 """Up to here the native step is taken; larger matrices keep PyTorch's products busy as it is."""
+BF16_WIDTH = 128
+"""embedding_dim from which PyTorch's step gains by bf16 on a CPU that has it: a third there, two thirds from 256 on."""
 EVALUATIONS = 10
 """In a run of steps, where run.eval_every does not say otherwise."""
 
@@ -196,8 +198,7 @@ def _on_this_machine(run: RunConfig, model: GPTConfig) -> RunConfig:
     """Every "auto" replaced by what it is for this model on this machine."""
     device = usable_device(run.device)
     kernel = _kernel(run.kernel, model, device)
-    fast_bf16 = device == "cuda" or (kernel == "native" and has_bf16())
-    dtype = run.dtype if run.dtype != "auto" else ("bf16" if fast_bf16 else "fp32")
+    dtype = run.dtype if run.dtype != "auto" else ("bf16" if _bf16_pays(model, device, kernel) else "fp32")
     on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
     threads = run.threads or available_cores()
@@ -226,6 +227,13 @@ def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, StepPlan | 
     eval_every = run.eval_every or max(1, total_steps // EVALUATIONS)
     run = dataclasses.replace(run, eval_every=eval_every, save_every=run.save_every or eval_every)
     return dataclasses.replace(chosen, run=run), StepPlan.of(total_steps)
+
+
+def _bf16_pays(model: GPTConfig, device: str, kernel: Kernel) -> bool:
+    """Whether bf16 is the faster arithmetic here."""
+    if device != "cpu" or kernel == "native":
+        return device == "cuda" or (kernel == "native" and has_bf16())
+    return model.embedding_dim >= BF16_WIDTH and bf16_pays()
 
 
 def _kernel(wanted: Kernel, model: GPTConfig, device: str) -> Kernel:

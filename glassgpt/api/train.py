@@ -23,6 +23,7 @@ from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
+from glassgpt.training.heap import keep_freed_memory
 from glassgpt.training.interruption import stop_on_signals
 from glassgpt.training.loop import Job, Progress
 from glassgpt.training.loop import train as train_loop
@@ -149,6 +150,7 @@ def train(
 
 
 def _train(start: Start, listener: Listener, clock: Callable[[], float], began: float) -> Run:
+    keep_freed_memory()
     interpreter_bytes = resident_bytes()  # what is there before the model
     run = start.settings.run
     torch.set_num_threads(run.threads)

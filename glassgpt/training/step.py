@@ -11,6 +11,7 @@ from glassgpt.config import RunConfig
 from glassgpt.model import GPTModel
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
+from glassgpt.ops.mixed_precision import MixedPrecision
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.native_loss import NativeLoss
 
@@ -26,15 +27,24 @@ class NextTokenLoss(nn.Module):
         super().__init__()
         self.model = model
         self.dtype = torch.bfloat16 if run.dtype == "bf16" else torch.float32
-        self.kernels = OneDnnLinear if run.linear == "onednn" else contextlib.nullcontext
+        self.linear = run.linear
+        # Tied, the embedding's gradient is added to the head's: as the rows that the batch has, not as a whole matrix.
+        tied = model.token_embedding.weight is model.output_head.weight
+        model.token_embedding.sparse = tied and model.token_embedding.weight.device.type == "cpu"
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """ids and targets (B, T) int64 -> mean nats of the targets that are not IGNORED, ()."""
-        with torch.autocast(ids.device.type, self.dtype, enabled=self.dtype != torch.float32), self.kernels():
+        with self.kernels(ids.device):
             hidden = self.model.hidden(ids)  # (B, T, C)
-        return chunked_cross_entropy(
-            hidden.flatten(0, 1).to(self.dtype), self.model.output_head.weight, targets.flatten()
-        )
+            return chunked_cross_entropy(
+                hidden.flatten(0, 1).to(self.dtype), self.model.output_head.weight, targets.flatten()
+            )
+
+    def kernels(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        """What the model's arithmetic runs in."""
+        if self.dtype == torch.bfloat16:
+            return MixedPrecision() if device.type == "cpu" else torch.autocast(device.type, self.dtype)
+        return OneDnnLinear() if self.linear == "onednn" else contextlib.nullcontext()
 
 
 def training_loss(model: GPTModel, run: RunConfig) -> NextTokenLoss | NativeLoss:

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glassgpt.ops.attention import attention_weights, causal_mask, fast_attention, plain_attention
+from glassgpt.ops.attention import (
+    QUERIES,
+    attention_weights,
+    bf16_attention,
+    causal_mask,
+    fast_attention,
+    plain_attention,
+)
 from glassgpt.ops.dropout import portable_dropout
 
 
@@ -48,6 +55,18 @@ def test_plain_and_fast_have_equal_gradients(n_heads: int, n_kv_heads: int, cach
         gradients.append(torch.autograd.grad(attention(*inputs).square().sum(), inputs))
     for plain, fast in zip(*gradients):
         torch.testing.assert_close(plain, fast, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("n_heads", "n_kv_heads", "length"), [(3, 3, 5), (4, 2, QUERIES), (2, 1, 2 * QUERIES + 3)])
+def test_bf16_attention_is_the_plain_one_to_two_digits(n_heads: int, n_kv_heads: int, length: int) -> None:
+    found = []
+    for attention in (plain_attention, bf16_attention):
+        inputs = [x.requires_grad_() for x in random_heads(n_heads, n_kv_heads, length, length)]
+        output = attention(*inputs)
+        towards = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+        found.append([output, *torch.autograd.grad((output.float() * towards).sum(), inputs)])
+    for plain, half in zip(*found):
+        assert float((half.float() - plain).norm() / plain.norm()) < 0.02
 
 
 def test_the_mask_is_a_triangle_that_ends_at_the_last_key() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glassgpt.ops.loss import IGNORED, chunked_cross_entropy, plain_cross_entropy
+from glassgpt.ops.loss import BLOCK, IGNORED, SLICE, chunked_cross_entropy, plain_cross_entropy
 
 
 def random_inputs(n: int, dim: int, vocab_size: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,6 +35,15 @@ def test_chunked_has_the_value_and_the_gradients_of_plain(
     plain = value_and_gradients(plain_cross_entropy, hidden, weight, targets)
     for ours, expected in zip(chunked, plain):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_head_in_several_slices_and_a_chunk_in_several_blocks_give_the_same() -> None:
+    inputs = random_inputs(90, 3, SLICE + 4000)  # a block holds 86 rows of that vocabulary
+    assert 90 * (SLICE + 4000) > BLOCK
+    for rows in (0, 45):
+        chunked = value_and_gradients(chunked_cross_entropy, *inputs, rows)
+        for ours, expected in zip(chunked, value_and_gradients(plain_cross_entropy, *inputs)):
+            torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_an_ignored_target_has_no_gradient() -> None:

@@ -76,3 +76,18 @@ def test_in_bf16_the_loss_stays_close_and_the_weights_stay_fp32() -> None:
     )
     assert half.loss == pytest.approx(full.loss, rel=0.02)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_tied_embedding_gets_the_rows_of_the_batch_and_the_gradient_of_the_head(parts: int) -> None:
+    model, optimizer = fresh()
+    ids, targets = a_batch()
+    ids[:, :3] = 7  # rows that meet one another
+    logits = model(ids).flatten(0, 1)
+    torch.nn.functional.cross_entropy(logits, targets.flatten()).backward()
+    expected = model.token_embedding.weight.grad
+    training_step(NextTokenLoss(model), optimizer, ids, targets, learning_rate=0.0, grad_clip=0.0, accumulation=parts)
+    found = model.token_embedding.weight.grad
+    assert found is not None
+    assert found.layout == torch.strided
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
