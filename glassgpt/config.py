@@ -219,6 +219,8 @@ class RunConfig:
     """Steps between checkpoints. 0: before each evaluation, and in a run of minutes every five minutes."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
+    code: str | None = None
+    """A Python file with a model or an optimiser of your own (see `glassgpt.api.code`)."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "tokens"):

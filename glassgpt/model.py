@@ -279,7 +279,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     not grow with depth. modern: those two matrices are 0, so that a block begins as a shortcut and nothing else
     (Zhang et al. 2019, Fixup); the others 0.6 / sqrt(inputs), embeddings and head 1 / sqrt(embedding_dim).
     """
-    n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules())
+    n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules()) or 1
     modern = any(isinstance(module, SwiGLU) for module in model.modules())
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from glassgpt.api.code import Code, ModelMaker, read_code
 from glassgpt.api.device import usable_device
 from glassgpt.checkpoint.directory import load_model
+from glassgpt.checkpoint.own_model import CODE, own_config
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device
 from glassgpt.data.prepare import encode_documents
@@ -104,12 +106,24 @@ class GPT:
         return self.evaluate([Document("text", text)]).bits_per_byte
 
 
-def load(directory: str | Path | None = None, *, device: Device = "cpu") -> GPT:
+def load(
+    directory: str | Path | None = None,
+    *,
+    device: Device = "cpu",
+    trust_code: bool = False,
+    model: ModelMaker | None = None,
+) -> GPT:
     """Open a run (its best checkpoint), a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3.
 
-    Without a directory, the newest run. Raises InputError where there is none or it is damaged.
+    Without a directory, the newest run. A model of the user's own is opened with the class or function `model` that
+    it was trained with, or, with `trust_code`, by running the source that lies beside its weights.
+    Raises InputError where there is none or it is damaged.
     """
     checkpoint = find_checkpoint(directory)
     usable = usable_device(device)
-    model = load_model(checkpoint, device=usable)
-    return GPT(model.eval(), Tokenizer.load(checkpoint), checkpoint, usable)
+    code = Code(model)
+    if model is None and trust_code and own_config(checkpoint) and (checkpoint / CODE).is_file():
+        code = read_code(checkpoint / CODE)
+    with code.blamed():
+        loaded = load_model(checkpoint, device=usable, make_model=code.bare_model if code.make_model else None)
+    return GPT(loaded.eval(), Tokenizer.load(checkpoint), checkpoint, usable)

@@ -1,9 +1,12 @@
 """What the user gave in several places as one set of values: the later place decides over the earlier."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from glassgpt.config import preset
+from glassgpt import settings
+from glassgpt.api.code import GIVEN_IN_PYTHON
+from glassgpt.config import Settings, preset
 from glassgpt.planning.choose import RECIPE
 
 DEFAULT_MINUTES = 10.0
@@ -20,6 +23,15 @@ Given = Mapping[str, Mapping[str, Any]]
 def has_length(run: Mapping[str, Any]) -> bool:
     """Whether section `run` says how long the run is."""
     return any(run.get(name) is not None for name in LENGTHS)
+
+
+def stored_settings(config_file: Path) -> dict[str, Any]:
+    """What a YAML file of settings holds, `text` as a list; its `run.code` is relative to it. Raises InputError."""
+    stored: dict[str, Any] = settings.read_yaml(config_file)
+    checked = Settings.from_dict(stored)  # or a key that nothing reads would be passed over
+    if checked.run.code not in (None, GIVEN_IN_PYTHON):
+        stored["run"] = stored["run"] | {"code": str(config_file.parent / checked.run.code)}
+    return stored | {"text": checked.text}
 
 
 def merge(

@@ -13,7 +13,6 @@ from glassgpt.api.start import Start
 from glassgpt.evaluation.bits_per_byte import evaluate
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.memory import checkpoint_bytes, training_memory
-from glassgpt.planning.parameters import total_parameters
 from glassgpt.training import budget
 from glassgpt.training.budget import Budget
 from glassgpt.training.metrics import peak_bytes
@@ -56,8 +55,11 @@ class Outlook:
     validated_tokens: int
     """Of the validation text, in evaluations on the way."""
 
-    def predict(self, elapsed: float, interpreter_bytes: int) -> Costs:
-        """What the run will take in all. `interpreter_bytes` is what the process held before the model."""
+    def predict(self, elapsed: float, interpreter_bytes: int, parameters: int) -> Costs:
+        """What the run will take in all, of a model with so many `parameters`.
+
+        `interpreter_bytes` is what the process held before the model.
+        """
         chosen, start, plan, costs = self.start.settings, self.start, self.plan, self.costs
         every, optim = chosen.run.eval_every, chosen.optim
         evaluations = (plan.total_steps - 1) // every - start.step // every if every else chosen.run.evaluations or 0
@@ -65,7 +67,7 @@ class Outlook:
         seconds = elapsed + (plan.total_steps - start.step) * costs.step + on_the_way + costs.closing
         memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
         return Costs(
-            parameters=total_parameters(chosen.model),
+            parameters=parameters,
             steps=plan.total_steps,
             tokens=plan.total_steps * start.batches.tokens_per_step,
             seconds=self.budget.seconds if self.budget else seconds,

@@ -31,6 +31,7 @@ class Recorder:
         self.metrics_file = start.directory.path / "metrics.jsonl"
         self.samples_file = start.directory.path / "samples.txt"
         facts = start.prepared.facts
+        self.code = start.code.source if start.code.make_model else None
         self.bytes_per_token = facts.bytes / max(1, facts.train_tokens + facts.val_tokens)
 
     def begin(self, step: int) -> None:
@@ -54,7 +55,7 @@ class Recorder:
         counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
         trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters)
         checkpoint = self.directory.checkpoint_path(progress.step)
-        save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer)
+        save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
         self.directory.record(progress.step, None)
         self.directory.prune()
         return checkpoint

@@ -12,10 +12,12 @@ import torch
 
 from glassgpt import settings
 from glassgpt.api import minutes
+from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.device import usable_device
-from glassgpt.api.merge import LENGTHS, Given, has_length, merge
+from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, OptimConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
@@ -53,6 +55,8 @@ class Start:
     """None: of minutes, and still to be planned."""
     by_the_clock: bool
     """Whether the plan may be extended by the clock; a plan that is repeated may not."""
+    code: Code = BUILT_IN
+    """The model and the optimiser, as far as they are the user's own."""
     checkpoint: Path | None = None
     """Where a resumed run goes on."""
     state: TrainerState | None = None
@@ -80,6 +84,7 @@ def new_start(
     config_file: Path | None,
     out: Path | None,
     elapsed: Callable[[], float],
+    code: Code = BUILT_IN,
 ) -> Start:
     """Settle every setting of a new run and prepare its text.
 
@@ -87,16 +92,20 @@ def new_start(
     file, the preset, the values given. Everything is checked before the text is read. `elapsed` says how many seconds
     of the run have passed. Raises InputError.
     """
-    stored: dict[str, Any] = settings.read_yaml(config_file) if config_file else {}
-    plan = Settings.from_dict(stored).plan  # checks all of it, or a key that nothing reads would be passed over
+    stored = stored_settings(config_file) if config_file else {}
+    plan = Settings.from_dict(stored).plan
+    own = given.get("run", {}).get("code")
     of_something_else = sources or preset_name or any(given.get(name) for name in ("model", "data", "optim"))
+    of_something_else = of_something_else or own not in (None, (stored.get("run") or {}).get("code"))
     if of_something_else or has_length(given.get("run", {})):
         plan = ()
     merged = merge(stored, preset_name, given, repeated=bool(plan))
     Settings.from_dict({name: merged[name] for name in ("model", "data", "optim", "run")})
     data = settings.build(DataConfig, merged["data"], "data", OTHER_TOOLS)
     run = settings.build(RunConfig, merged["run"], "run", OTHER_TOOLS)
-    texts = list(sources) or [str(source) for source in stored.get("text") or ["pydoc"]]
+    code = settled_code(run.code, code)
+    run = dataclasses.replace(run, code=code.recorded_as)
+    texts = list(sources) or stored.get("text") or ["pydoc"]
     cache = cache_folder(data)
     if run.minutes:
         minutes.refuse_too_short(run.minutes, elapsed())
@@ -107,7 +116,7 @@ def new_start(
     speed = choice = None
     if run.minutes:
         notes += minutes.share_note(reading.documents, texts, data)
-        speed = machine_speed(_on_this_machine(run, PROBED))
+        speed = machine_speed(_on_this_machine(run, PROBED, code))
         facts = text_facts(document.text for document in reading.documents)
         choice = choose(facts, speed, 60 * run.minutes - elapsed(), merged)
         data = dataclasses.replace(data, tokenizer=choice.tokenizer)
@@ -128,19 +137,23 @@ def new_start(
             "plan": [list(entry) for entry in plan],
         }
     )
-    chosen, step_plan = _settle(chosen, prepared)
+    chosen, step_plan = _settle(chosen, prepared, code)
     if speed and run.minutes:
         minutes.refuse_too_short(run.minutes, elapsed(), chosen, speed, prepared.facts.val_tokens)
     _refuse_what_memory_cannot_hold(chosen)
+    if code.is_given:
+        with code.blamed():
+            code.optimizer(code.first_model(chosen.model, chosen.run.seed), chosen.optim)  # or it cannot begin
     directory = new_run(str(out) if out else None, _run_name(texts))
-    return Start(directory, chosen, prepared, step_plan, bool(run.minutes), choice=choice, notes=tuple(notes))
+    return Start(directory, chosen, prepared, step_plan, bool(run.minutes), code, choice=choice, notes=tuple(notes))
 
 
-def resumed_start(run: str, given: Given) -> Start:
+def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Code = BUILT_IN) -> Start:
     """Go on with a run from its newest intact checkpoint, with its own settings.
 
-    Only section `run` may be changed; another length is that of the whole run. Raises InputError for other changes,
-    for a text or tokenizer that is no longer the run's, and where there is nothing to resume.
+    Only section `run` may be changed, and its code not even there; another length is that of the whole run. Raises
+    InputError for other changes, for a text or tokenizer that is no longer the run's, for code that is not trusted,
+    and where there is nothing to resume.
     """
     directory = find_run(run)
     remove_litter(directory.path)
@@ -154,6 +167,12 @@ def resumed_start(run: str, given: Given) -> Start:
         chosen = dataclasses.replace(chosen, plan=())
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
+    if chosen.run.code == CODE and not trust_code:
+        raise InputError(
+            f"{directory.path} was trained with code of its own, which going on would run: read "
+            f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
+        )
+    code = settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
     prepared = _prepared_again(chosen)
     if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
         raise InputError(
@@ -164,7 +183,7 @@ def resumed_start(run: str, given: Given) -> Start:
     notes = [f"passed over: {why}" for why in point.passed_over]
     if state.counters["threads"] != chosen.run.threads:
         notes.append(f"not bit-identical: {chosen.run.threads} threads now, {state.counters['threads']} before")
-    chosen, plan = _settle(chosen, prepared)
+    chosen, plan = _settle(chosen, prepared, code)
     done = None
     if plan is not None and state.counters["step"] >= plan.total_steps:
         done = f"done {state.counters['step']} steps of {plan.total_steps}"
@@ -176,7 +195,7 @@ def resumed_start(run: str, given: Given) -> Start:
             f"{directory.path} has {done}: give more with {flag}, or write with `glassgpt generate {directory.path}`"
         )
     by_the_clock = bool(chosen.run.minutes)
-    return Start(directory, chosen, prepared, plan, by_the_clock, checkpoint, state, notes=tuple(notes))
+    return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
 
 
 def cache_folder(data: DataConfig) -> Path:
@@ -194,10 +213,10 @@ def prepared_of(directory: Path) -> Prepared:
     )
 
 
-def _on_this_machine(run: RunConfig, model: GPTConfig) -> RunConfig:
+def _on_this_machine(run: RunConfig, model: GPTConfig, code: Code) -> RunConfig:
     """Every "auto" replaced by what it is for this model on this machine."""
     device = usable_device(run.device)
-    kernel = _kernel(run.kernel, model, device)
+    kernel = _kernel(run.kernel, model, code, device)
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if _bf16_pays(model, device, kernel) else "fp32")
     on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
@@ -213,9 +232,9 @@ def with_matmul_dtype(optim: OptimConfig, device: str) -> OptimConfig:
     return dataclasses.replace(optim, muon_dtype=fastest)
 
 
-def _settle(chosen: Settings, prepared: Prepared) -> tuple[Settings, StepPlan | None]:
+def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings, StepPlan | None]:
     """Settle what depends on this machine and this text, and the plan, unless it waits for the clock."""
-    run = _on_this_machine(chosen.run, chosen.model)
+    run = _on_this_machine(chosen.run, chosen.model, code)
     chosen = dataclasses.replace(chosen, optim=with_matmul_dtype(chosen.optim, run.device))
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
     if prepared.facts.val_tokens < 2:
@@ -236,18 +255,20 @@ def _bf16_pays(model: GPTConfig, device: str, kernel: Kernel) -> bool:
     return model.embedding_dim >= BF16_WIDTH and bf16_pays()
 
 
-def _kernel(wanted: Kernel, model: GPTConfig, device: str) -> Kernel:
+def _kernel(wanted: Kernel, model: GPTConfig, code: Code, device: str) -> Kernel:
     """Who computes the training step. Raises InputError where the native step is asked for and cannot."""
-    usable = device == "cpu" and tier() is not None and suits(model)
+    usable = device == "cpu" and tier() is not None and suits(model) and code.make_model is None
     if wanted == "native" and not usable:
         why = (
-            f"it runs on the CPU and the device is {device}"
+            "it knows the built-in model alone and this one is your own"
+            if code.make_model is not None
+            else f"it runs on the CPU and the device is {device}"
             if device != "cpu"
             else "it was not compiled when GlassGPT was installed (that takes a C++ compiler)"
             if tier() is None
             else "it needs even embedding_dim, head_dim and feed_forward_dim, and no portable dropout"
         )
-        raise InputError(f"run.kernel is native, but {why}: leave it out, and PyTorch computes the step")
+        raise InputError(f"run.kernel is native, but {why}: give --run.kernel torch, and PyTorch computes the step")
     if wanted != "auto":
         return wanted
     return "native" if usable and total_parameters(model) <= NATIVE_PARAMETERS else "torch"
@@ -310,9 +331,11 @@ def _prepared_again(chosen: Settings) -> Prepared:
 
 
 def _refuse_changes(chosen: Settings, given: Given, run: Path) -> None:
-    for section in ("model", "data", "optim"):
+    kept = {name: given.get(name, {}) for name in ("model", "data", "optim")}
+    kept["run"] = {key: value for key, value in given.get("run", {}).items() if key == "code"}
+    for section, values in kept.items():
         was = settings.to_dict(getattr(chosen, section))
-        for key, value in given.get(section, {}).items():
+        for key, value in values.items():
             if str(was.get(key)) != str(value):
                 raise InputError(
                     f"{section}.{key} is {value}, but {run} was begun with {was.get(key)}: a resumed run keeps its "

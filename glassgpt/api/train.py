@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import torch
 
 from glassgpt import settings
+from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
 from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead
 from glassgpt.api.record import Recorder
 from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
-from glassgpt.model import GPTModel, initialise
-from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
@@ -112,10 +112,12 @@ def train(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     config: str | Path | None = None,
-    model: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | ModelMaker | None = None,
+    optimizer: OptimizerMaker | None = None,
     data: Mapping[str, Any] | None = None,
     optim: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
     listener: Listener | None = None,
     clock: Callable[[], float] = time.perf_counter,
     began: float | None = None,
@@ -124,7 +126,9 @@ def train(
 
     `text` is what `glassgpt train` takes: files, folders, globs, "-" or "pydoc" (the default). What is given by name
     decides over the sections `model`, `data`, `optim` and `run`, these over `preset`, that over the YAML file
-    `config`. With `resume`, the run in that directory goes on with its own settings.
+    `config`. With `resume`, the run in that directory goes on with its own settings; `trust_code` lets it run the
+    code that was copied into it. `model` may also be a class or a function of your own, which is given the GPTConfig,
+    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`.
 
     The run ends after `minutes` (10 where neither they nor `steps` nor `tokens` are given), reading and evaluating
     included. They are counted by `clock`, from `began` on it, by default from now.
@@ -133,20 +137,26 @@ def train(
     with everything saved, and `training.loop.TrainingFailed` on a NaN.
     """
     began = clock() if began is None else began
-    given = {name: dict(section or {}) for name, section in _sections(model, data, optim, run).items()}
+    code = Code(model if callable(model) else None, optimizer)
+    sections = _sections(None if callable(model) else model, data, optim, run)
+    given = {name: dict(section or {}) for name, section in sections.items()}
     named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
     given["run"] |= {name: value for name, value in named.items() if value is not None}
+    if code.is_given:
+        given["run"]["code"] = GIVEN_IN_PYTHON
     if tokenizer is not None:
         given["data"]["tokenizer"] = tokenizer
     if resume is not None:
-        start = resumed_start(str(resume), given)
+        start = resumed_start(str(resume), given, trust_code=trust_code, code=code)
     else:
         sources = [str(source) for source in ([text] if isinstance(text, str | Path) else text)]
         config_file, out_path = (Path(path) if path is not None else None for path in (config, out))
         start = new_start(
-            sources, given, preset_name=preset, config_file=config_file, out=out_path, elapsed=lambda: clock() - began
-        )
-    return _train(start, listener or Silent(), clock, began)
+            sources, given, preset_name=preset, config_file=config_file, out=out_path,
+            elapsed=lambda: clock() - began, code=code,
+        )  # fmt: skip
+    with start.code.blamed():
+        return _train(start, listener or Silent(), clock, began)
 
 
 def _train(start: Start, listener: Listener, clock: Callable[[], float], began: float) -> Run:
@@ -166,7 +176,9 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     start, plan, n_validated = outlook.start, outlook.plan, outlook.validated_tokens
     on_the_way = validation[:n_validated]
     elapsed = clock() - began
-    predicted = outlook.predict(elapsed, interpreter_bytes)
+    predicted = outlook.predict(elapsed, interpreter_bytes, sum(p.numel() for p in model.parameters()))
+    if start.code.source is not None:
+        write_atomically(start.directory.path / CODE, start.code.source)
     _record_plan(start, predicted, plan)
     recorder.begin(progress.step)
     listener.planned(start, predicted, n_validated, elapsed)
@@ -204,7 +216,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
 
     directory = start.directory
     if directory.best and directory.best != directory.checkpoint_path(progress.step):
-        model = load_model(directory.best, device=run.device)
+        model = load_model(directory.best, device=run.device, make_model=start.code.bare_model)
         final = evaluate(model, validation, token_bytes, device=run.device)
     else:  # windows see only themselves, so the rest can be added to what was just measured
         final, rest = scores[-1], validation[n_validated - 1 :]
@@ -234,25 +246,33 @@ def _build(
 ) -> tuple[NextTokenLoss | NativeLoss, Optimizer, Progress, float]:
     """The model and its loss, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
     chosen = start.settings
+    loss_of, optimizer = _learner(start)
     progress = Progress()
-    if start.checkpoint is not None and start.state is not None:
-        model = load_model(start.checkpoint, device=chosen.run.device)
-        optimizer = make_optimizer(model, chosen.optim)
-        optimizer.restore(start.state.tensors)
+    if start.state is not None:
         counters = start.state.counters
         last = Metrics(**counters["last"]) if counters["last"] else None
         progress = Progress(counters["step"], counters["seconds"], last)
-    else:
-        model = GPTModel(chosen.model)
-        initialise(model, torch.Generator().manual_seed(chosen.run.seed))
-        model.to(chosen.run.device)
-        optimizer = make_optimizer(model, chosen.optim)
-    loss_of = training_loss(model, chosen.run)
     if progress.last:
         return loss_of, optimizer, progress, start.batches.tokens_per_step / progress.last.tokens_per_s
     most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0
     pace = seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation, min(1.0, most), clock)
+    if start.code.is_given:  # what the probe has changed in it is not known
+        del loss_of, optimizer
+        loss_of, optimizer = _learner(start)
     return loss_of, optimizer, progress, pace
+
+
+def _learner(start: Start) -> tuple[NextTokenLoss | NativeLoss, Optimizer]:
+    """The model in its loss, and its optimiser, as they are before the first step from here."""
+    chosen, code = start.settings, start.code
+    if start.checkpoint is not None and start.state is not None:
+        model = load_model(start.checkpoint, device=chosen.run.device, make_model=code.bare_model)
+        optimizer = code.optimizer(model, chosen.optim)
+        optimizer.restore(start.state.tensors)
+    else:
+        model = code.first_model(chosen.model, chosen.run.seed).to(chosen.run.device)
+        optimizer = code.optimizer(model, chosen.optim)
+    return training_loss(model, chosen.run), optimizer
 
 
 def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:

@@ -1,6 +1,7 @@
 """A checkpoint is one directory: a Hugging Face model, the trainer's state, and a manifest of it all.
 
     config.json  model.safetensors  tokenizer.json ...    the model, for any tool
+    code.py                                               the source of a model of the user's own
     trainer/state.safetensors  trainer/counters.json      what only the continuation of its training needs
     manifest.json                                         size and SHA-256 of every file, written last
 
@@ -8,16 +9,16 @@ It appears under its name complete or not at all (`atomic`), and is compared wit
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from glassgpt.checkpoint.atomic import write_through, written_aside
+from glassgpt.checkpoint.empty import empty_model
 from glassgpt.checkpoint.huggingface import (
     check_huggingface_weights,
     load_huggingface_weights,
@@ -25,7 +26,9 @@ from glassgpt.checkpoint.huggingface import (
 )
 from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, load_config
 from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
+from glassgpt.checkpoint.own_model import CODE, is_builtin, own_config, own_config_values, refusal
 from glassgpt.checkpoint.tensors import WEIGHTS, TensorFile, open_weights, safetensors_parts
+from glassgpt.config import GPTConfig
 from glassgpt.model import GPTModel, MultiHeadAttention, RotaryPositions
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
@@ -44,9 +47,15 @@ class TrainerState:
 
 
 def save_checkpoint(
-    directory: Path, model: GPTModel, tokenizer: Tokenizer | None, trainer: TrainerState | None = None
+    directory: Path,
+    model: GPTModel,
+    tokenizer: Tokenizer | None,
+    trainer: TrainerState | None = None,
+    code: bytes | None = None,
 ) -> None:
     """Write a checkpoint that is there in full or not at all; one of the same name is replaced.
+
+    `code` is the source that makes the model where it is none of the built-in ones; it is kept beside the weights.
 
     Raises SaveError where the system refuses, with the partial directory removed and nothing else touched;
     InputError where the tokenizer has more ids than the model, or `directory` is something else already.
@@ -55,12 +64,16 @@ def save_checkpoint(
         sizes = f"the tokenizer has {tokenizer.vocab_size} ids, the model only {model.config.vocab_size}"
         raise InputError(f"{sizes}: save the model with the tokenizer that it was trained with")
     _refuse_to_replace_anything_else(directory)
-    dtype = str(model.token_embedding.weight.dtype).removeprefix("torch.")
-    config = config_to_huggingface(model.config, tokenizer.end_of_text if tokenizer else None, dtype)
-    files: dict[str, Iterable[bytes | memoryview]] = {
-        CONFIG: [_json(config)],
-        WEIGHTS: safetensors_parts(weights_to_huggingface(model)),
-    }
+    builtin = is_builtin(model)
+    if builtin:
+        dtype = str(model.token_embedding.weight.dtype).removeprefix("torch.")
+        config = config_to_huggingface(model.config, tokenizer.end_of_text if tokenizer else None, dtype)
+        weights = weights_to_huggingface(model)
+    else:
+        config, weights = own_config_values(model.config, code is not None), model.state_dict()
+    files: dict[str, Iterable[bytes | memoryview]] = {CONFIG: [_json(config)], WEIGHTS: safetensors_parts(weights)}
+    if code is not None and not builtin:
+        files[CODE] = [code]
     if tokenizer:
         files |= {name: [content] for name, content in tokenizer.files().items()}
     if trainer:
@@ -70,19 +83,29 @@ def save_checkpoint(
         write_through(partial / MANIFEST, [manifest_bytes(sums)])
 
 
-def load_model(directory: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GPTModel:
+def load_model(
+    directory: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    make_model: Callable[[GPTConfig], GPTModel] | None = None,
+) -> GPTModel:
     """The model of any Hugging Face directory of a GPT-2, Llama or Qwen3, in evaluation mode.
 
-    Its weights are converted to `dtype`; the file is only mapped into memory, not read as a whole beside it.
+    Its weights are converted to `dtype`; the file is only mapped into memory, not read as a whole beside it. A model
+    of the user's own is made by `make_model`; no code that lies in the directory is run here.
     Raises InputError for a directory that is no model, is damaged, or is of an unsupported kind.
     """
     verify_checkpoint(directory, trainer=False)
+    if (own := own_config(directory)) is not None:
+        if make_model is None:
+            raise refusal(directory)
+        return _with_own_weights(make_model(own), directory).to(device, dtype).eval()
     config = load_config(directory)
     tensors = open_weights(directory)
     if config.n_layers > len(tensors):
         raise InputError(f"{directory / CONFIG} says {config.n_layers} layers for {len(tensors)} tensors")
-    with torch.device("meta"), _NothingDrawn():
-        model = GPTModel(config).to(dtype)
+    model = empty_model(config).to(dtype)
     check_huggingface_weights(model, tensors, str(directory / WEIGHTS))
 
     model = model.to_empty(device=device)
@@ -110,20 +133,14 @@ def load_trainer_state(directory: Path) -> TrainerState:
     return TrainerState(tensors={name: tensor.clone() for name, tensor in state.items()}, counters=counters)
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Inside, no weight is drawn, and the rotary tables are computed on the CPU, whatever the default device.
-
-    On the device "meta" both would only make PyTorch import its compiler, which takes 1.3 s.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.nn.init.normal_:
-            return kwargs["tensor"] if kwargs else args[0]
-        if func is torch.arange:
-            kwargs = {"device": "cpu"} | (kwargs or {})
-        return func(*args, **(kwargs or {}))
+def _with_own_weights(model: GPTModel, directory: Path) -> GPTModel:
+    """The weights under the model's own names. Raises InputError where it has other names or shapes."""
+    try:
+        model.load_state_dict(dict(open_weights(directory)))
+    except RuntimeError as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{directory / WEIGHTS} does not fit the model that the code makes: {what}") from None
+    return model
 
 
 def _refuse_to_replace_anything_else(directory: Path) -> None:

@@ -16,6 +16,7 @@ def evaluate(
     *,
     data: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
     device: Device = "cpu",
+    trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Measure bits per byte, loss per token and perplexity over ALL of a text.
@@ -28,12 +29,14 @@ def evaluate(
         Text files, folders, globs or - for standard input. Left out: the text that a run kept for validation.
     device
         Where to compute.
+    trust_code
+        Run the code that lies in DIR, where the model is not one of GlassGPT's.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
     from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device)
+    gpt = load(directory, device=device, trust_code=trust_code)
     if data:
         from glassgpt.text.documents import read_documents
 

@@ -32,6 +32,7 @@ def generate(
     num_samples: Whole = 1,
     seed: Whole = 1337,
     device: Device = "cpu",
+    trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Let a model write on from a prompt.
@@ -56,6 +57,8 @@ def generate(
         The same seed writes the same text.
     device
         Where to compute.
+    trust_code
+        Run the code that lies in DIR, where the model is not one of GlassGPT's.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
@@ -72,7 +75,7 @@ def generate(
 
     from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device)
+    gpt = load(directory, device=device, trust_code=trust_code)
     samples = []
     for number in range(num_samples):
         if number and not as_json:

@@ -24,6 +24,7 @@ def train(
     resume: str | None = None,
     config: str | None = None,
     seed: Whole | None = None,
+    trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:
@@ -58,6 +59,8 @@ def train(
         A YAML file with settings, such as config.yaml of another run.
     seed
         Of the weights, the order of the text and dropout (1337).
+    trust_code
+        Let --resume run the code that the run was trained with.
     as_json
         Print one JSON object at the end, and nothing else, on standard output.
     """
@@ -80,7 +83,7 @@ def train(
         with view:
             run = train_run(
                 text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,
-                out=out, resume=resume, config=config, listener=view, began=began(),
+                out=out, resume=resume, config=config, trust_code=trust_code, listener=view, began=began(),
                 model=given.get("model"), data=given.get("data"), optim=given.get("optim"), run=given.get("run"),
             )  # fmt: skip
     except Interrupted as stopped:

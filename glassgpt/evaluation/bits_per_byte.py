@@ -97,7 +97,7 @@ def evaluate(
                 nats += nats_of(inputs, targets.view_as(inputs))
                 continue
             with OneDnnLinear():
-                logits = model(inputs).float().flatten(0, 1)
+                logits = model.output_head(model.hidden(inputs)).float().flatten(0, 1)
             losses = F.cross_entropy(logits, targets, reduction="none")
             nats += float(losses.double().sum())
     finally:

@@ -4,6 +4,7 @@
 keys and values and computes the new position only. Both give the same tokens.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -41,11 +42,14 @@ def generate(
     """Continue the prompt `ids`, yielding each new token as soon as it is chosen.
 
     Ends after `max_new_tokens`, or where the model chooses the token `stop`, which is not yielded. Several
-    samples of one prompt differ in `sequence`. The model must be in eval mode.
+    samples of one prompt differ in `sequence`. The model must be in eval mode. A model of the user's whose `hidden`
+    takes no cache writes without one.
 
     Raises InputError, before the first token, for a prompt that is empty, too long or holds an unknown id.
     """
     _check(model, ids, max_new_tokens)
+    if "cache" not in inspect.signature(model.hidden).parameters:
+        return _plain(model, list(ids), max_new_tokens, sampling, stop, sequence)
     return _cached(model, list(ids), max_new_tokens, sampling, stop, sequence)
 
 
@@ -98,8 +102,9 @@ def next_logits(model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | N
     """Scores (V,) of the token after `ids`, which themselves follow what the cache holds."""
     # The modes are entered here and not around the loops: between two yields the caller's own must hold.
     with torch.inference_mode(), OneDnnLinear():
-        batch = torch.tensor([ids], device=model.token_embedding.weight.device)  # (1, T)
-        last = model.hidden(batch, cache)[:, -1]  # (1, C): only the last position's scores are used
+        batch = torch.tensor([ids], device=model.output_head.weight.device)  # (1, T)
+        hidden = model.hidden(batch) if cache is None else model.hidden(batch, cache)
+        last = hidden[:, -1]  # (1, C): only the last position's scores are used
         return model.output_head(last)[0].float().cpu().numpy()
 
 

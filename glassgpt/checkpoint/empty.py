@@ -1,0 +1,31 @@
+"""A model of which only names, classes and shapes exist, on PyTorch's device "meta"."""
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from glassgpt.config import GPTConfig
+from glassgpt.model import GPTModel
+
+
+def empty_model(config: GPTConfig) -> GPTModel:
+    """A model without storage; `to_empty` gives it some."""
+    with torch.device("meta"), _NothingDrawn():
+        return GPTModel(config)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Inside, no weight is drawn, and the rotary tables are computed on the CPU, whatever the default device.
+
+    On the device "meta" both would only make PyTorch import its compiler, which takes 1.3 s.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.init.normal_:
+            return kwargs["tensor"] if kwargs else args[0]
+        if func is torch.arange:
+            kwargs = {"device": "cpu"} | (kwargs or {})
+        return func(*args, **(kwargs or {}))
