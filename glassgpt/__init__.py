@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glassgpt.api import compare as compare
     from glassgpt.api import load as load
     from glassgpt.api import plan as plan
     from glassgpt.api import train as train
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "glassgpt.api",
+    "compare": "glassgpt.api",
     "load": "glassgpt.api",
     "plan": "glassgpt.api",
     "GPTConfig": "glassgpt.config",
@@ -27,7 +29,7 @@ _HOMES = {
     "DummyGPTModel": "glassgpt.skeleton",
 }
 
-__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError", "load", "plan", "train"]
+__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError", "compare", "load", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,14 @@
     start.py    from what the user gave to everything a run needs: new or resumed
     record.py   what a run writes: checkpoints, metrics, samples, curve
     train.py    train()
+    code.py     a model or an optimiser of the user's own
     loaded.py   load(): a model to generate with and to measure
+    compare.py  compare(): which of several settings is better, if any
 """
 
+from glassgpt.api.compare import Comparison, compare
 from glassgpt.api.loaded import GPT, load
 from glassgpt.api.train import Run, train
 from glassgpt.planning.plan import plan
 
-__all__ = ["GPT", "Run", "load", "plan", "train"]
+__all__ = ["GPT", "Comparison", "Run", "compare", "load", "plan", "train"]
