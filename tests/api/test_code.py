@@ -102,6 +102,7 @@ class StopAt(Silent):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.thorough
 def test_a_model_of_ones_own_is_saved_with_its_source_and_opened_only_where_trusted(story_file: Path) -> None:
     run = trained(story_file, SQUARED_RELU)
     Path("variant.py").unlink()  # the run has its own copy
@@ -124,6 +125,7 @@ def test_a_model_of_ones_own_is_saved_with_its_source_and_opened_only_where_trus
         AutoModelForCausalLM.from_pretrained("run/best")
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_of_code_resumes_bit_for_bit(story_file: Path) -> None:
     trained(story_file, SQUARED_RELU + MOMENTUM, out="whole")
     with pytest.raises(Interrupted):
@@ -175,6 +177,7 @@ class Deep(GPTModel):
         return super().hidden(ids, cache) * 1.5
 
 
+@pytest.mark.thorough
 def test_a_class_given_in_python_is_given_again_to_open_and_to_resume(story_file: Path) -> None:
     settings = {name: value for name, value in SMALL.items() if name != "model"}
     settings |= {"preset": "modern-tiny", "optim": {"batch_size": 2}}
@@ -220,6 +223,13 @@ def make_optimizer(model, optim):
     trained(story_file, source)
     glassgpt.train(story_file, steps=16, out="plain", **SMALL | {"optim": SMALL["optim"] | {"weight_decay": 0.3}})
     assert sums("run")["model.safetensors"] == sums("plain")["model.safetensors"]
+
+
+def test_the_variant_of_the_readme_trains(story_file: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    source = readme.split("```python\n# variant.py\n")[1].split("```")[0]
+    run = trained(story_file, source, model={**SMALL["model"], "architecture": "modern"})
+    assert type(glassgpt.load(run.directory, trust_code=True).model.blocks[0].feed_forward).__name__ == "SquaredReLU"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class Order(Unwatched):
         self.runs.append(f"{name}{score.seed}")
 
 
+@pytest.mark.thorough
 def test_a_hundredth_of_the_learning_rate_is_worse_and_other_first_weights_are_not() -> None:
     write("slow.yaml", optim={"learning_rate": 3e-5})
     write("noise/noise.yaml", run={"code": "noise.py"})
@@ -104,6 +105,7 @@ def test_a_setting_against_itself_differs_by_nothing() -> None:
     assert base.scores[0].bits_per_byte != base.scores[1].bits_per_byte
 
 
+@pytest.mark.thorough
 def test_arguments_of_train_make_variants_too_and_other_tokenizers_compare() -> None:
     variants = {"bytes": BASE, "chars": BASE | {"tokenizer": "chars"}, "file": "base.yaml"}
     found = glassgpt.compare(variants, text="text.txt", steps=2, seeds=2)
@@ -126,6 +128,7 @@ def breaking(model: Any, optim: Any) -> torch.optim.Optimizer:
     return Breaking(model.parameters(), lr=0.1)
 
 
+@pytest.mark.thorough
 def test_a_variant_that_fails_is_left_out_and_the_others_go_on() -> None:
     variants = {"base": BASE, "breaking": BASE | {"optimizer": breaking}, "same": BASE}
     found = glassgpt.compare(variants, text="text.txt", steps=6, seeds=2)
@@ -149,6 +152,7 @@ class StopInSixth(Unwatched):
         return Stop() if number == 6 else Silent()
 
 
+@pytest.mark.thorough
 def test_what_was_finished_is_kept_when_it_is_interrupted() -> None:
     with pytest.raises(ComparisonStopped, match="after 5 of 10 runs") as stopped:
         glassgpt.compare(["base.yaml", "base.yaml"], steps=3, seeds=5, out="kept", watcher=StopInSixth())

@@ -37,7 +37,7 @@ def weights(run_directory: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "train", "generate", "eval", "plan", "tokenizer", "tokenizer train", "tokenizer encode",
+    "verb", ["", "train", "compare", "generate", "eval", "plan", "tokenizer", "tokenizer train", "tokenizer encode",
              "tokenizer decode", "data", "data prepare", "data info", "data verify"]
 )  # fmt: skip
 def test_help_explains_without_importing_torch(verb: str) -> None:
