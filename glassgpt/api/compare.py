@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glassgpt import settings
-from glassgpt.api.start import merged_settings, stored_settings
+from glassgpt.api.merge import merge, stored_settings
 from glassgpt.api.train import Listener, Run, Silent, train
 from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.run import new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig
+from glassgpt.config import OTHER_TOOLS, DataConfig, Settings
 from glassgpt.evaluation.paired import FALSE_VERDICTS, INTERVAL, PairedDifference, paired_difference
 from glassgpt.settings import InputError
 from glassgpt.training.interruption import Interrupted
@@ -266,10 +266,13 @@ def _one_text(chosen: Mapping[str, Mapping[str, Any]], text: list[str]) -> list[
     for name, arguments in chosen.items():
         config = arguments.get("config")
         sections = {part: arguments.get(part) or {} for part in ("model", "data", "optim", "run")}
-        given = {part: {} if callable(values) else values for part, values in sections.items()}
+        given: dict[str, dict[str, Any]] = {
+            part: {} if callable(values) else dict(values) for part, values in sections.items()
+        }
         try:
             stored = stored_settings(Path(config)) if config is not None else {}
-            merged = merged_settings(stored, arguments.get("preset"), given)
+            merged = merge(stored, arguments.get("preset"), given, repeated=False)
+            Settings.from_dict(merged)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         data = settings.build(DataConfig, merged["data"], "data", OTHER_TOOLS)
