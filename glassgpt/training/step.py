@@ -29,8 +29,9 @@ class NextTokenLoss(nn.Module):
         self.dtype = torch.bfloat16 if run.dtype == "bf16" else torch.float32
         self.linear = run.linear
         # Tied, the embedding's gradient is added to the head's: as the rows that the batch has, not as a whole matrix.
-        tied = model.token_embedding.weight is model.output_head.weight
-        model.token_embedding.sparse = tied and model.token_embedding.weight.device.type == "cpu"
+        if isinstance(model, GPTModel):  # it may be the user's own
+            tied = model.token_embedding.weight is model.output_head.weight
+            model.token_embedding.sparse = tied and model.token_embedding.weight.device.type == "cpu"
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """ids and targets (B, T) int64 -> mean nats of the targets that are not IGNORED, ()."""
