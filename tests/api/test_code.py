@@ -208,7 +208,7 @@ def test_an_own_optimiser_keeps_the_native_step_and_an_own_model_has_pytorchs(st
     assert kernel_of("own") == "torch"
     with pytest.raises(InputError, match=r"run\.kernel is native, but .* your own: give --run\.kernel torch"):
         glassgpt.train(story_file, steps=2, model=Deep, optim=SMALL["optim"], run={"kernel": "native"})
-    with pytest.raises(InputError, match=r"run\.code is given in Python, but .*run was begun with code\.py"):
+    with pytest.raises(InputError, match=r"run\.code is given in Python, but .* was begun with code\.py"):
         glassgpt.train(resume=own.directory, steps=4, model=Deep, trust_code=True)
 
 
