@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from glassgpt.config import DataConfig, Settings
 from glassgpt.planning.choose import Speed
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document, read_documents, size_of
+from glassgpt.text.documents import Reading, read_documents, size_of
 from glassgpt.text.kinds import train_tokenizer
 
 READING_SHARE = 0.2
 """Of the budget that may go into reading and tokenising."""
-SLOWEST = 4e5
-"""Bytes a second that every machine prepares: a text within this needs no measuring."""
+SLOWEST = 8e5
+"""Bytes a second that about every machine prepares: a text within this needs no measuring."""
 TRIED_BYTES = 300_000
 LEAST_STEPS = 10
 """A run with fewer would have learned nothing: it is refused."""
@@ -44,11 +44,11 @@ def affordable_bytes(sources: Sequence[str], data: DataConfig, seconds: float) -
     return affordable if affordable < size else None
 
 
-def share_note(documents: Sequence[Document], sources: Sequence[str], data: DataConfig) -> list[str]:
+def share_note(reading: Reading, sources: Sequence[str]) -> list[str]:
     """What to tell of a text that was read in part."""
-    if data.max_bytes is None:
+    if not reading.is_cut:
         return []
-    n_bytes = sum(len(document.text.encode()) for document in documents)
+    n_bytes = sum(len(document.text.encode()) for document in reading.documents)
     size = size_of(sources)
     whole = "" if math.isinf(size) else f" of {size / 1e6:,.1f} MB"
     return [

@@ -115,7 +115,7 @@ def new_start(
     notes = _notes(reading)
     speed = choice = None
     if run.minutes:
-        notes += minutes.share_note(reading.documents, texts, data)
+        notes += minutes.share_note(reading, texts)
         speed = machine_speed(_on_this_machine(run, PROBED, code))
         facts = text_facts(document.text for document in reading.documents)
         choice = choose(facts, speed, 60 * run.minutes - elapsed(), merged)

@@ -33,12 +33,14 @@ class Reading:
     """What came of reading: the documents in order, and what was left out.
 
     `skipped` holds (path, reason) pairs; the reason completes the sentence "path …".
-    `n_replaced` counts the U+FFFD signs that stand for invalid UTF-8.
+    `n_replaced` counts the U+FFFD signs that stand for invalid UTF-8. `is_cut` says that `max_bytes` were read, so that
+    there may be more.
     """
 
     documents: list[Document]
     skipped: list[tuple[str, str]]
     n_replaced: int
+    is_cut: bool = False
 
 
 def read_documents(
@@ -78,7 +80,7 @@ def read_documents(
             reader.add_found(f"the pattern {source}", _matches(source, reader.skipped))
         else:
             raise InputError(f"there is no file or folder {source}{_instead_of(Path(source))}")
-    return Reading(reader.documents, reader.skipped, reader.n_replaced)
+    return Reading(reader.documents, reader.skipped, reader.n_replaced, is_cut=reader.bytes_left == 0)
 
 
 def size_of(sources: Sequence[str]) -> float:

@@ -237,6 +237,8 @@ def test_reading_ends_after_so_many_bytes_at_a_whole_character(tmp_path: Path) -
         assert [document.text for document in read(tmp_path, max_bytes=max_bytes).documents] == texts
     assert [d.text for d in read("-", stdin=io.BytesIO("éé".encode()), max_bytes=3).documents] == ["é"]
     assert read(tmp_path, max_bytes=1000) == read(tmp_path)
+    assert read(tmp_path, max_bytes=6).is_cut
+    assert not read("-", stdin=io.BytesIO(b"short"), max_bytes=6).is_cut
 
 
 def test_the_size_of_sources_is_known_without_reading_them(tmp_path: Path) -> None:
