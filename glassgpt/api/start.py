@@ -118,7 +118,12 @@ def new_start(
         notes += minutes.share_note(reading, texts)
         speed = machine_speed(_on_this_machine(run, PROBED, code))
         facts = text_facts(document.text for document in reading.documents)
-        choice = choose(facts, speed, 60 * run.minutes - elapsed(), merged)
+        left = 60 * run.minutes - elapsed()
+        choice = choose(facts, speed, left, merged)
+        if choice.seconds < left:
+            used = round((60 * run.minutes - left + choice.seconds) / 60, 2)
+            notes.append(f"uses {used:g} of {run.minutes:g} minutes: more passes over this text would make it worse")
+            run = dataclasses.replace(run, minutes=used)
         data = dataclasses.replace(data, tokenizer=choice.tokenizer)
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
     prepared = prepare(reading.documents, data, cache)

@@ -36,7 +36,11 @@ LADDER = (
 """(n_layers, embedding_dim). The law was fitted on widths up to 256; beyond, it is an extrapolation."""
 
 DROPOUTS = (0.0, 0.1, 0.2)
+SHARES = (1.0, 0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01)
+"""Of the time that a candidate may use: more passes over a short text would make it worse."""
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384)
+LARGEST_SHARE = 7.0
+"""Parameters for each byte of the training text, at most: as many as were tried."""
 BYTES_PER_ENTRY = 1000
 """Of text that a token of the vocabulary should have: fewer would be learned by heart."""
 TOKENS_PER_STEP = 1024
@@ -87,6 +91,8 @@ class Choice:
     tokenizer: str
     model: dict[str, Any]
     optim: dict[str, Any]
+    seconds: float
+    """Of training; less than there were where more passes over the text would make the model worse."""
     bits_per_byte: float | None
     """What the validation text should cost at the end; None where the user's own sizes leave no ground to say."""
     why: tuple[str, str]
@@ -118,6 +124,7 @@ class _Candidate:
     model: dict[str, Any]
     optim: dict[str, Any]
     steps: int
+    seconds: float
     epochs: float
     bits_per_byte: float
     parameters: int
@@ -136,6 +143,7 @@ def choose(
         _candidate(facts, speed, max(0.1, seconds), tokenizer, size, dropout, model, optim)
         for tokenizer in _tokenizers(facts, str(data.get("tokenizer", "auto")))
         for size in LADDER
+        if size in LADDER[:2] or 12 * size[0] * size[1] ** 2 <= LARGEST_SHARE * facts.bytes
         for dropout in DROPOUTS
     ]
     best = min(found, key=lambda candidate: candidate.bits_per_byte)
@@ -147,9 +155,10 @@ def choose(
         tokenizer=best.tokenizer,
         model={name: value for name, value in best.model.items() if name not in model},
         optim={name: value for name, value in best.optim.items() if name not in optim},
+        seconds=best.seconds,
         bits_per_byte=best.bits_per_byte if free and modern else None,
         why=(
-            f"in {max(0.0, seconds):.0f} s at {gigaflops:,.0f} GFLOP/s, {best.steps:,} steps of "
+            f"in {best.seconds:.0f} s at {gigaflops:,.0f} GFLOP/s, {best.steps:,} steps of "
             f"{best.parameters / 1e6:.1f} million parameters see the text {best.epochs:.1f} times: larger would see "
             "too little of it, smaller learn too little",
             f"{facts.characters:,} characters, {facts.distinct:,} different: {_reason(best.tokenizer)}; an n-gram "
@@ -189,10 +198,14 @@ def _candidate(
     seen = steps * batch * config.context_length * per_token / 1e6
     unique = max(1e-3, 0.9 * facts.bytes / 1e6)
     blocks = max(1e-3, (counted["attention"] + counted["feed_forward"]) / 1e6)
-    score = facts.ngram * constants.ratio(blocks, seen, unique, config.dropout_rate)
+    score, share = min(
+        (facts.ngram * constants.ratio(blocks, share * seen, unique, config.dropout_rate), share) for share in SHARES
+    )
+    if facts.repetition >= 0.9 or config.architecture != "modern":  # the law says nothing of these
+        share = 1.0
     return _Candidate(
-        tokenizer=tokenizer, model=chosen, optim=settled, steps=steps, epochs=seen / unique, bits_per_byte=score,
-        parameters=sum(counted.values()),
+        tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)), seconds=share * seconds,
+        epochs=share * seen / unique, bits_per_byte=score, parameters=sum(counted.values()),
     )  # fmt: skip
 
 

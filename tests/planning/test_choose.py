@@ -50,6 +50,14 @@ def test_each_longer_budget_is_foreseen_to_be_no_worse_on_a_book() -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_a_short_text_does_not_get_more_time_than_does_it_good() -> None:
+    assert choose(BOOK, SPEED, 60).seconds == 60
+    assert choose(BOOK, SPEED, 100_000).seconds < 50_000
+    assert choose(LIBRARY, SPEED, 10_000).seconds == 10_000
+    line = TextFacts(characters=10**6, bytes=10**6, distinct=20, repetition=0.99, ngram=0.1)
+    assert choose(line, SPEED, 600).seconds == 600
+
+
 def test_the_law_is_the_formula_that_it_states() -> None:
     found = law()
     n, d, u, p = 0.85, 3.0, 1.0, 0.1
