@@ -4,6 +4,7 @@ A frozen dataclass a section, validated when it is made; the names are the seed 
 InputError, whose one line says what was given, what the rule is and what to do.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -207,6 +208,12 @@ class RunConfig:
     """Whose matrix products the linear layers use on the CPU in fp32. auto: oneDNN's where this build has them."""
     threads: int = 0
     """CPU threads; another number gives other bits. 0: one a core."""
+    max_memory: str | None = None
+    """What training may take on the CPU, such as 2.5GB, 800MiB or a number of bytes: `recompute` and
+    `optim.accumulation` follow from it."""
+    recompute: bool | None = None
+    """Compute the activations of a block again in the backward pass, instead of keeping them all: less memory, the
+    same bits, more time. None: where `max_memory` asks for it."""
     deterministic: bool = False
     """Ask PyTorch for deterministic kernels on a GPU (the CPU's are deterministic as they are)."""
     eval_every: int = 0
@@ -232,6 +239,8 @@ class RunConfig:
         if len(lengths) > 1:
             given = " and ".join(f"run.{name} is {getattr(self, name)}" for name in lengths)
             raise InputError(f"{given}: give one of {'the two' if len(lengths) == 2 else 'them'}")
+        if self.max_memory is not None:
+            parse_bytes(self.max_memory, "run.max_memory")
         _require((self.evaluations or 0) >= 0, "run.evaluations", self.evaluations, "must be at least 0")
         _require(0 <= self.seed < 2**63, "run.seed", self.seed, "must be in [0, 2^63)")
         _require(self.log_every >= 1, "run.log_every", self.log_every, "must be at least 1")
@@ -358,6 +367,17 @@ def _plan(values: Any) -> tuple[tuple[int, int], ...]:
             "leave it out to plan anew"
         )
     return entries
+
+
+def parse_bytes(value: str, name: str) -> int:
+    """A number of bytes, with or without a unit: "2.5GB", "800 MiB", "1000000000". Raises InputError for another."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?)b?|b)?\s*", value, re.IGNORECASE)
+    n_bytes = 0
+    if match:
+        number, unit, binary = match.groups()
+        n_bytes = int(float(number) * (1024 if binary else 1000) ** (" kmgt".index(unit.lower()) if unit else 0))
+    _require(n_bytes > 0, name, repr(value), "must be a number of bytes above 0, such as 2.5GB or 800MiB")
+    return n_bytes
 
 
 def _require(holds: bool, name: str, value: Any, rule: str) -> None:

@@ -11,6 +11,7 @@ from glassgpt.config import (
     OptimConfig,
     RunConfig,
     Settings,
+    parse_bytes,
     preset,
 )
 from glassgpt.settings import InputError
@@ -169,3 +170,17 @@ def test_the_content_of_a_configuration_file_makes_itself_again() -> None:
 )
 def test_a_wrong_key_in_a_configuration_file_is_named(values: dict[str, object], start: str) -> None:
     assert refusal(Settings.from_dict, values).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("2.5GB", 2_500_000_000), ("800 MiB", 800 * 2**20), ("1000000000", 10**9), ("3g", 3 * 10**9), (".5kB", 500)],
+)
+def test_bytes_are_read_with_and_without_a_unit(text: str, n_bytes: int) -> None:
+    assert parse_bytes(text, "run.max_memory") == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "much", "GB", "-1GB", "0", "2,5GB", "1 2GB", "5 apples"])
+def test_other_amounts_of_memory_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputError, match=r"run\.max_memory is .* such as 2\.5GB"):
+        RunConfig(max_memory=text)

@@ -65,7 +65,7 @@ class Outlook:
         evaluations = (plan.total_steps - 1) // every - start.step // every if every else chosen.run.evaluations or 0
         on_the_way = evaluations * (costs.save + costs.evaluation + costs.sample)
         seconds = elapsed + (plan.total_steps - start.step) * costs.step + on_the_way + costs.closing
-        memory = training_memory(chosen.model, optim.batch_size, optim.accumulation, interpreter_bytes, optim)
+        memory = training_memory(chosen.model, optim, chosen.run, interpreter_bytes)
         return Costs(
             parameters=parameters,
             steps=plan.total_steps,

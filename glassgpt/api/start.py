@@ -14,6 +14,7 @@ from glassgpt import settings
 from glassgpt.api import minutes
 from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.device import usable_device
+from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
@@ -28,13 +29,11 @@ from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice, choose, text_facts
-from glassgpt.planning.memory import training_memory
 from glassgpt.planning.parameters import total_parameters
 from glassgpt.settings import InputError
 from glassgpt.text.documents import Reading, read_documents
 from glassgpt.text.tokenizer import Tokenizer
-from glassgpt.training.metrics import physical_bytes
-from glassgpt.training.probe import PROBED, bf16_pays, machine_speed
+from glassgpt.training.probe import PROBED, machine_speed
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 NATIVE_PARAMETERS = 30_000_000
@@ -145,7 +144,8 @@ def new_start(
     chosen, step_plan = _settle(chosen, prepared, code)
     if speed and run.minutes:
         minutes.refuse_too_short(run.minutes, elapsed(), chosen, speed, prepared.facts.val_tokens)
-    _refuse_what_memory_cannot_hold(chosen)
+    refuse_what_memory_cannot_hold(chosen)
+    notes += memory_note(chosen)
     if code.is_given:
         with code.blamed():
             code.optimizer(code.first_model(chosen.model, chosen.run.seed), chosen.optim)  # or it cannot begin
@@ -221,7 +221,9 @@ def prepared_of(directory: Path) -> Prepared:
 def _on_this_machine(run: RunConfig, model: GPTConfig, code: Code) -> RunConfig:
     """Every "auto" replaced by what it is for this model on this machine."""
     device = usable_device(run.device)
-    kernel = _kernel(run.kernel, model, code, device)
+    if run.recompute and run.kernel == "native":
+        raise InputError("run.recompute is true, but the native step keeps few activations: give one of the two")
+    kernel = _kernel("torch" if run.recompute else run.kernel, model, code, device)
     dtype = run.dtype if run.dtype != "auto" else ("bf16" if _bf16_pays(model, device, kernel) else "fp32")
     on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
@@ -241,6 +243,9 @@ def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings,
     """Settle what depends on this machine and this text, and the plan, unless it waits for the clock."""
     run = _on_this_machine(chosen.run, chosen.model, code)
     chosen = dataclasses.replace(chosen, optim=with_matmul_dtype(chosen.optim, run.device))
+    run_in_torch = dataclasses.replace(chosen.run, kernel="torch")
+    chosen = within_memory(chosen, run, code, lambda: _on_this_machine(run_in_torch, chosen.model, code))
+    run = chosen.run
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
     if prepared.facts.val_tokens < 2:
         raise InputError("the validation text is a single token: give a longer text or a larger --val-fraction")
@@ -257,7 +262,7 @@ def _bf16_pays(model: GPTConfig, device: str, kernel: Kernel) -> bool:
     """Whether bf16 is the faster arithmetic here."""
     if device != "cpu" or kernel == "native":
         return device == "cuda" or (kernel == "native" and has_bf16())
-    return model.embedding_dim >= BF16_WIDTH and bf16_pays()
+    return model.embedding_dim >= BF16_WIDTH and fastest_matmul_dtype(device) is torch.bfloat16
 
 
 def _kernel(wanted: Kernel, model: GPTConfig, code: Code, device: str) -> Kernel:
@@ -290,23 +295,6 @@ def _fits(vocab_size: int, prepared: Prepared) -> None:
             f"model.vocab_size is {vocab_size}, but the tokenizer {prepared.facts.tokenizer} has "
             f"{prepared.tokenizer.vocab_size} tokens: leave --model.vocab-size out, or give at least that"
         )
-
-
-def _refuse_what_memory_cannot_hold(chosen: Settings) -> None:
-    optim, there = chosen.optim, physical_bytes()
-    needed = training_memory(chosen.model, optim.batch_size, optim.accumulation, optim=optim)
-    if chosen.run.device != "cpu" or there is None or needed["total"] <= there:
-        return
-    smallest = training_memory(chosen.model, optim.batch_size, optim.batch_size, optim=optim)["total"]
-    advice = (
-        f"compute a batch in parts (--optim.accumulation {optim.batch_size} needs {smallest / 1e9:.1f} GB)"
-        if smallest <= there
-        else "take a smaller model, a shorter --model.context-length or a larger machine"
-    )
-    raise InputError(
-        f"training this model needs {needed['total'] / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f} GB: "
-        + advice
-    )
 
 
 def _lasting(source: str, reading: Reading, cache: Path) -> str:

@@ -11,9 +11,11 @@ from cyclopts import Parameter
 
 from glassgpt import settings
 from glassgpt.cli.words import count, size
-from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, preset
+from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.settings import InputError
 
+COUNTS = ("run.dtype", "run.recompute", "run.kernel", "run.threads")
+"""What of the sections `data` and `run` changes the memory of training."""
 BAR = 24
 """Columns of a bar that stands for everything."""
 
@@ -27,8 +29,8 @@ def plan(
 ) -> int:
     """Say what a model is and costs: parameters, storage, memory to train, arithmetic.
 
-    Any field can be changed, such as --model.n-layers 6, and the batch that memory is counted for with
-    --optim.batch-size 4.
+    Any field can be changed, such as --model.n-layers 6, and what memory is counted for with --optim.batch-size 4,
+    --optim.accumulation 2, --run.dtype bf16, --run.recompute and --run.kernel native.
 
     Parameters
     ----------
@@ -42,12 +44,13 @@ def plan(
 
     given = overrides or {}
     for section in ("data", "run"):
-        if given.get(section):
-            field = next(iter(given[section]))
-            raise InputError(f"--{section}.{field} does not change what a model costs: leave it out")
+        for field in given.get(section, {}):
+            if f"{section}.{field}" not in COUNTS:
+                raise InputError(f"--{section}.{field} does not change what a model costs: leave it out")
     name, config, about = _config(what, given.get("model", {}))
     optim = settings.build(OptimConfig, {"batch_size": 4, **given.get("optim", {})}, "optim", OTHER_TOOLS)
-    result = plan_of(config, optim)
+    run = settings.build(RunConfig, given.get("run", {}), "run", OTHER_TOOLS)
+    result = plan_of(config, optim, run)
     if as_json:
         print(json.dumps({"name": name, "model": config.to_dict()} | result.to_dict()))
         return 0
@@ -66,7 +69,8 @@ def plan(
         print(f"  {precision:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(share)}")
     print(f"  {'checkpoint to resume':<22}{result.checkpoint_bytes / 2**20:>12,.2f} MB")
     memory = result.training_memory
-    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, fp32, {optim.name}"
+    how = f"{'bf16' if run.dtype == 'bf16' else 'fp32'}, {optim.name}"
+    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, {how}"
     print(f"\nMemory to train ({batch}), at its peak {size(memory['total'])}")
     for part, n_bytes in memory.items():
         if part != "total":

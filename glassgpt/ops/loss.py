@@ -64,13 +64,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 hidden_gradient[start : start + rows] = F.linear(gradient, matrix.T) * counted
             if weight_gradient is not None:
                 _add_product(weight_gradient, gradient, (chunk * counted).to(chunk.dtype), first=start == 0)
-        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        ctx.gradients = hidden_gradient, weight_gradient  # to be handed on: nobody else holds them
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # pyrefly: ignore
         (gradient,) = gradients
-        hidden_gradient, weight_gradient = ctx.saved_tensors
+        (hidden_gradient, weight_gradient), ctx.gradients = ctx.gradients, None
         if gradient.device.type == "cpu" and gradient == 1:
             return hidden_gradient, weight_gradient, None, None
         # In place: the gradients are this call's own and are handed on. A training loss has gradient 1 or 1 / parts.

@@ -39,7 +39,7 @@ class MixedPrecision(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.linear and torch.is_grad_enabled() and not kwargs:
+        if func is F.linear and not kwargs:
             return _Product.apply(*(*args, None)[:3])
         if func is F.scaled_dot_product_attention and kwargs.get("is_causal") and not kwargs.get("dropout_p"):
             return bf16_attention(*args[:3])

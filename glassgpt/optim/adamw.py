@@ -22,14 +22,15 @@ class AdamW:
         self.names, self.parameters = list(named), list(named.values())
         self.config = config
         self.decays = [config.weight_decay if parameter.dim() >= 2 else 0.0 for parameter in self.parameters]
-        self.reset()
-
-    def reset(self) -> None:
-        """Go back to the state before the first step."""
         device = self.parameters[0].device if self.parameters else "cpu"
         self.n_steps = torch.zeros((), device=device)  # a tensor, as the kernel wants it
         self.means = [torch.zeros_like(parameter, requires_grad=False) for parameter in self.parameters]
         self.squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in self.parameters]
+
+    def reset(self) -> None:
+        """Go back to the state before the first step. The moments stay where they lie, or the heap would get holes."""
+        for state in (self.n_steps, *self.means, *self.squares):
+            state.zero_()
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:

@@ -6,17 +6,22 @@ of a head, T context_length, V vocab_size.
 
 from math import ceil, prod
 
-from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
+from glassgpt.planning.activations import FLOAT, activation_bytes, block_bytes, native_step
 from glassgpt.planning.parameters import shapes, total_parameters
-
-FLOAT = 4
-"""Bytes of an fp32 number."""
 
 GROUP = 32
 """Weights of a row that share one scale, where they are quantised."""
 
-INTERPRETER = 320 * 2**20
+INTERPRETER = 300 * 2**20
 """What a process holds besides the model: Python, numpy, torch and the buffers of its kernels (measured)."""
+
+CHUNK, BLOCK, SLICE = 2**24, 2**20, 8192
+"""Those of `ops.loss`, which would import torch."""
+
+HOLES, HOLES_RECOMPUTING = 1.35, 1.7
+"""What passes through a step takes this much more of the heap than it holds, as blocks of different sizes leave holes
+(measured: 1.3 to 1.4, and up to 1.8 where much is made and freed within each block)."""
 
 
 def storage(config: GPTConfig) -> dict[str, int]:
@@ -70,42 +75,45 @@ def cache_bytes_per_token(config: GPTConfig, bytes_per_value: int = 4) -> int:
 
 
 def training_memory(
-    config: GPTConfig,
-    batch_size: int,
-    accumulation: int = 1,
-    interpreter: int = INTERPRETER,
-    optim: OptimConfig | None = None,
+    config: GPTConfig, optim: OptimConfig | None = None, run: RunConfig | None = None, interpreter: int = INTERPRETER
 ) -> dict[str, int]:
-    """Bytes of training on the CPU in fp32 by `optim`'s optimiser (None: AdamW); `total` is the peak of the process.
+    """Bytes of training on the CPU, by part; `total` is the peak of the process.
 
-    The parts are not all there at once, so the total is less than their sum: gradients grow while the
-    backward pass frees activations, so one is nearly gone when the other is largest. `interpreter` is what the
-    process holds besides the model, for a caller who has measured it.
+    `optim` (None: its defaults) says the batch and the optimiser, `run` (None: fp32 in PyTorch) precision, kernel,
+    threads and whether activations are computed again; they are as settled, `auto` counts as fp32 and as PyTorch.
+    The parts are not all there at once, so the total is less than their sum: gradients grow while the backward pass
+    frees activations. `interpreter` is what the process holds besides the model, for a caller who has measured it.
     """
+    optim, run = optim or OptimConfig(), run or RunConfig()
     weights = FLOAT * total_parameters(config)
-    matrix = FLOAT * config.vocab_size * config.embedding_dim
-    sequences = batch_size // accumulation
-    tokens = sequences * config.context_length
-    activations = activation_bytes(config, sequences)
-    # The chunked loss: three tensors of a chunk, the head's gradient, the hidden vectors and their gradient.
-    rows = min(tokens, max(16, 2**23 // config.vocab_size))
-    loss = 3 * FLOAT * rows * config.vocab_size + matrix + 2 * FLOAT * tokens * config.embedding_dim
-
-    optim = optim or OptimConfig()
     optimizer = optimizer_bytes(config, optim) + (_muon_workspace(config, optim) if optim.name == "muon" else 0)
-    earlier = weights if accumulation > 1 else 0  # gradients of the parts before this one
-    after_forward = activations + loss + earlier
-    # The token embedding's gradient is a whole matrix; tied, it is added to the head's, which waits for it.
-    after_backward = weights + (2 * matrix if config.tie_embeddings or accumulation > 1 else 0)
-    return {
-        "weights": weights,
-        "gradients": weights,
-        "optimizer": optimizer,
-        "activations": activations,
-        "loss": loss,
-        "interpreter": interpreter,
-        "total": interpreter + weights + optimizer + max(after_forward, after_backward),
-    }
+    parts = {"weights": weights, "gradients": weights, "optimizer": optimizer}
+    if run.kernel == "native":
+        parts |= native_step(config, run) | {"interpreter": interpreter}
+        return parts | {"total": sum(parts.values())}
+
+    bytes_each = 2 if run.dtype == "bf16" else FLOAT
+    head = config.vocab_size * config.embedding_dim
+    sequences = optim.batch_size // optim.accumulation
+    tokens = sequences * config.context_length
+    activations = activation_bytes(config, sequences, run.dtype, bool(run.recompute))
+    # The chunked loss: a chunk of logits, some blocks of it in fp32, the hidden vectors and their gradient, a slice
+    # of the head's gradient and all of it; in bf16 the head's weights as well.
+    logits = bytes_each * min(tokens, max(16, CHUNK // config.vocab_size)) * config.vocab_size
+    slices = bytes_each * config.embedding_dim * (2 * tokens + min(config.vocab_size, SLICE))
+    loss = FLOAT * head + logits + 3 * FLOAT * BLOCK + slices + (2 * head if run.dtype == "bf16" else 0)
+
+    holes, earlier = HOLES, weights if optim.accumulation > 1 else 0  # gradients of the parts before this one
+    at_once = 0  # what a block that is computed again holds: its activations and their gradients
+    if run.recompute:
+        holes, at_once = HOLES_RECOMPUTING, int(2.2 * block_bytes(config, sequences, run.dtype))
+    after_forward = earlier + holes * (activations + loss)
+    begin_backward = earlier + holes * (activations + at_once + FLOAT * head)
+    # At the end all gradients are there; a second one of the head waits beside the sum of the parts before.
+    end_backward = weights + holes * (at_once + (FLOAT * head if optim.accumulation > 1 else 0.15 * weights))
+    parts |= {"activations": activations + at_once, "loss": loss, "interpreter": interpreter}
+    most = int(max(after_forward, begin_backward, end_backward))
+    return parts | {"total": interpreter + weights + optimizer + most}
 
 
 def _hidden_matrices(config: GPTConfig) -> list[tuple[int, int]]:
@@ -119,33 +127,3 @@ def _muon_workspace(config: GPTConfig, optim: OptimConfig) -> int:
     sizes = [rows * columns for rows, columns in _hidden_matrices(config)]
     together = min(sum(sizes), max(2**22, *sizes))
     return together * (FLOAT + 4 * (2 if optim.muon_dtype == "bf16" else FLOAT))
-
-
-def activation_bytes(config: GPTConfig, n_sequences: int) -> int:
-    """What the forward pass keeps for the backward pass: exactly what autograd saves for `GPTModel.hidden`.
-
-    With dropout on the CPU attention goes step by step and keeps, a head, three T x T matrices: the
-    weights, the noise and their product. Without, the fused kernel keeps one number a query.
-    """
-    modern, dropout = config.architecture == "modern", config.dropout_rate > 0
-    dim, inner, length = config.embedding_dim, config.feed_forward_dim, config.context_length
-    query_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-
-    # Numbers a token. RMSNorm keeps its input, the normalised input and a factor; LayerNorm its input and two
-    # numbers, mean and factor.
-    norm = 2 * dim + 1 if modern else dim + 2
-    noise = dim if dropout else 0  # of the dropout before each shortcut and after the embeddings
-    feed_forward = (4 if modern else 2) * inner
-    head_norms = 2 * (query_dim + kv_dim) + config.n_heads + config.n_kv_heads if config.qk_norm else 0
-    if dropout:
-        # Keys and values are repeated for every query head.
-        attention = 4 * query_dim + 3 * config.n_heads * length
-    else:
-        # The fused kernel's output has the layout of the queries; after a norm of heads it is copied back.
-        outputs = 2 if config.qk_norm else 1
-        attention = (1 + outputs) * query_dim + 2 * kv_dim + config.n_heads
-    block = 2 * (norm + dim + noise) + head_norms + attention + feed_forward
-    outside = 2 + noise + norm  # the ids are 8 bytes each
-
-    masks = config.n_layers * length**2 if dropout else 0  # one byte an element, shared by the batch
-    return FLOAT * n_sequences * length * (config.n_layers * block + outside) + masks

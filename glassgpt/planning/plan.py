@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from glassgpt.config import GPTConfig, OptimConfig
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.planning import flops, memory, parameters
 
 
@@ -36,13 +36,14 @@ class Plan:
         }
 
 
-def plan(config: GPTConfig, optim: OptimConfig | None = None) -> Plan:
-    """What `config` is and costs; training memory is for the batch of `optim` (None: its defaults)."""
+def plan(config: GPTConfig, optim: OptimConfig | None = None, run: RunConfig | None = None) -> Plan:
+    """What `config` is and costs; training memory is for the batch of `optim` (None: its defaults) computed as `run`
+    says (None: in fp32 by PyTorch)."""
     optim = optim or OptimConfig()
     return Plan(
         parameters=parameters.parameters(config),
         bytes=memory.storage(config),
-        training_memory=memory.training_memory(config, optim.batch_size, optim.accumulation, optim=optim),
+        training_memory=memory.training_memory(config, optim, run),
         checkpoint_bytes=memory.checkpoint_bytes(config, optim=optim),
         cache_bytes_per_token=memory.cache_bytes_per_token(config),
         flops_per_token=flops.flops_per_token(config),

@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.data.batches import Batches
 from glassgpt.model import GPTModel
-from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.planning.choose import Speed
@@ -74,24 +72,3 @@ def _step(config: GPTConfig, batch_size: int, run: RunConfig, n_steps: int) -> t
         training_step(loss_of, optimizer, ids, ids, learning_rate=0.0, grad_clip=1.0)
         times.append(time.perf_counter() - before)
     return min(times[1:]), sum(flops_per_token(config).values()) * ids.numel()
-
-
-BF16_GAIN = 1.3
-"""How much faster than fp32 bf16 must be to be chosen. Processors are far from it: those with instructions for it
-are at 2 and more, others at 0.5, so that two probes of one machine agree."""
-
-
-def bf16_pays() -> bool:
-    """Whether matrix products in bf16 are clearly faster than the fastest in fp32 on this CPU; some milliseconds."""
-    full = torch.ones(512, 512)
-    half = full.bfloat16()
-    seconds: dict[torch.dtype, float] = {}
-    with torch.no_grad(), OneDnnLinear():
-        for number in range(8):
-            for matrix in (full, half):
-                before = time.perf_counter()
-                F.linear(matrix, matrix)
-                took = time.perf_counter() - before
-                if number > 0:  # the first makes the kernel
-                    seconds[matrix.dtype] = min(took, seconds.get(matrix.dtype, took))
-    return seconds[torch.float32] > BF16_GAIN * seconds[torch.bfloat16]

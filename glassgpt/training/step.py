@@ -12,8 +12,10 @@ from glassgpt.model import GPTModel
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
 from glassgpt.ops.mixed_precision import MixedPrecision
+from glassgpt.ops.tied import TiedWeight
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.native_loss import NativeLoss
+from glassgpt.training.recompute import recompute_blocks
 
 
 class NonFinite(ArithmeticError):
@@ -28,18 +30,13 @@ class NextTokenLoss(nn.Module):
         self.model = model
         self.dtype = torch.bfloat16 if run.dtype == "bf16" else torch.float32
         self.linear = run.linear
-        # Tied, the embedding's gradient is added to the head's: as the rows that the batch has, not as a whole matrix.
-        if isinstance(model, GPTModel):  # it may be the user's own
-            tied = model.token_embedding.weight is model.output_head.weight
-            model.token_embedding.sparse = tied and model.token_embedding.weight.device.type == "cpu"
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """ids and targets (B, T) int64 -> mean nats of the targets that are not IGNORED, ()."""
         with self.kernels(ids.device):
-            hidden = self.model.hidden(ids)  # (B, T, C)
-            return chunked_cross_entropy(
-                hidden.flatten(0, 1).to(self.dtype), self.model.output_head.weight, targets.flatten()
-            )
+            with TiedWeight(self.model.output_head.weight) as tied:
+                hidden = self.model.hidden(ids)  # (B, T, C)
+            return chunked_cross_entropy(hidden.flatten(0, 1).to(self.dtype), tied.head, targets.flatten())
 
     def kernels(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
         """What the model's arithmetic runs in."""
@@ -52,7 +49,10 @@ def training_loss(model: GPTModel, run: RunConfig) -> NextTokenLoss | NativeLoss
     """The loss of a model as this run computes it. Raises MemoryError where the native step has no room."""
     if run.kernel == "native":
         return NativeLoss(model, run.threads, bf16=run.dtype == "bf16")
-    return NextTokenLoss(model, run)
+    loss_of = NextTokenLoss(model, run)
+    if run.recompute:
+        recompute_blocks(model, loss_of.kernels)
+    return loss_of
 
 
 @dataclass(frozen=True)

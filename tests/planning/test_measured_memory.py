@@ -3,58 +3,81 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from glassgpt.config import GPTConfig
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
+from glassgpt.native.library import tier
 from glassgpt.planning.memory import training_memory
 
 TRAIN_AND_MEASURE = """
 import json, sys
 import torch
+from glassgpt.config import OptimConfig, RunConfig
 from glassgpt.model import GPTModel
-from glassgpt.ops.loss import chunked_cross_entropy
+from glassgpt.optim.groups import make_optimizer
+from glassgpt.training.heap import keep_freed_memory
+from glassgpt.training.metrics import peak_bytes, resident_bytes
+from glassgpt.training.step import training_loss, training_step
 
-config, batch_size, accumulation = json.loads(sys.argv[1])
+config, optim, run = json.loads(sys.argv[1])
+optim, run = OptimConfig(**optim), RunConfig(**run)
+torch.set_num_threads(run.threads)
+torch.ones(512, 512) @ torch.ones(512, 512)  # the threads are there
+keep_freed_memory()
+before = resident_bytes()
 model = GPTModel(config).train()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-for step in range(2):  # the optimiser's own memory is there from the second on
-    for part in range(accumulation):
-        ids = torch.randint(model.config.vocab_size, (batch_size // accumulation, model.config.context_length))
-        hidden = model.hidden(ids).flatten(0, 1)
-        chunked_cross_entropy(hidden, model.output_head.weight, ids.flatten()).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
-from glassgpt.training.metrics import peak_bytes
-print(peak_bytes())
+optimizer = make_optimizer(model, optim)
+loss_of = training_loss(model, run)
+for step in range(3):
+    ids = torch.randint(model.config.vocab_size, (optim.batch_size, model.config.context_length))
+    training_step(loss_of, optimizer, ids, ids, learning_rate=1e-4, grad_clip=1.0, accumulation=optim.accumulation)
+if run.kernel == "native":
+    loss_of.nats(ids, ids)
+print(before, peak_bytes())
 """
 
+SMALL = {"vocab_size": 2000, "embedding_dim": 256, "n_heads": 4, "n_layers": 4, "context_length": 128}
 GPT2_SMALL = {"context_length": 256, "qkv_bias": True, "tie_embeddings": True}
+MODERN = {
+    "architecture": "modern", "vocab_size": 8000, "embedding_dim": 512, "n_heads": 8, "n_kv_heads": 4, "n_layers": 8,
+    "context_length": 512, "tie_embeddings": True,
+}  # fmt: skip
+TINY = {
+    "architecture": "modern", "vocab_size": 2048, "embedding_dim": 128, "n_heads": 4, "n_layers": 4,
+    "context_length": 128, "tie_embeddings": True,
+}  # fmt: skip
+BF16, AGAIN = {"dtype": "bf16"}, {"dtype": "bf16", "recompute": True}
+slow = pytest.mark.slow
 
 
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count resident memory otherwise")
 @pytest.mark.parametrize(
-    ("values", "batch_size", "accumulation"),
+    ("values", "optim", "run"),
     [
-        ({"vocab_size": 2000, "embedding_dim": 256, "n_heads": 4, "n_layers": 4, "context_length": 128}, 64, 1),
-        pytest.param(GPT2_SMALL, 4, 1, marks=pytest.mark.slow),
-        pytest.param(GPT2_SMALL | {"dropout_rate": 0.1}, 4, 2, marks=pytest.mark.slow),
-        pytest.param(GPT2_SMALL | {"tie_embeddings": False}, 2, 1, marks=pytest.mark.slow),
-        pytest.param(
-            {"architecture": "modern", "vocab_size": 8000, "embedding_dim": 512, "n_heads": 8, "n_kv_heads": 4,
-             "n_layers": 8, "context_length": 512, "tie_embeddings": True}, 8, 1, marks=pytest.mark.slow,
-        ),
+        pytest.param(SMALL, {"batch_size": 64}, {}, id="small"),
+        pytest.param(SMALL, {"batch_size": 64}, AGAIN, id="small recomputed"),
+        pytest.param(TINY, {"batch_size": 16}, {"kernel": "native", "dtype": "bf16"}, id="native"),
+        pytest.param(GPT2_SMALL, {"batch_size": 4}, {}, marks=slow, id="gpt2-small"),
+        pytest.param(GPT2_SMALL, {"batch_size": 4}, BF16, marks=slow, id="gpt2-small bf16"),
+        pytest.param(GPT2_SMALL, {"batch_size": 4}, AGAIN, marks=slow, id="gpt2-small recomputed"),
+        pytest.param(GPT2_SMALL | {"dropout_rate": 0.1}, {"batch_size": 4, "accumulation": 2}, BF16, marks=slow,
+                     id="dropout in parts"),
+        pytest.param(GPT2_SMALL | {"tie_embeddings": False}, {"batch_size": 2}, BF16, marks=slow, id="untied"),
+        pytest.param(MODERN, {"batch_size": 8}, BF16, marks=slow, id="modern"),
+        pytest.param(MODERN, {"batch_size": 8, "accumulation": 4}, AGAIN, marks=slow, id="modern, all means"),
     ],
-    ids=["small", "gpt2-small", "dropout in parts", "untied", "modern"],
 )  # fmt: skip
 def test_the_predicted_peak_is_within_a_tenth_of_the_measured_one(
-    values: dict[str, object], batch_size: int, accumulation: int
+    values: dict[str, Any], optim: dict[str, Any], run: dict[str, Any]
 ) -> None:
-    command = [sys.executable, "-c", TRAIN_AND_MEASURE, json.dumps([values, batch_size, accumulation])]
-    # With a fixed threshold glibc hands freed blocks back at once; without, it keeps up to as much again.
-    environment = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "OMP_NUM_THREADS": "2"}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    predicted = training_memory(GPTConfig.from_dict(values), batch_size, accumulation)["total"]
-    assert predicted == pytest.approx(int(finished.stdout), rel=0.1)
+    if run.get("kernel") == "native" and tier() is None:
+        pytest.skip("the native code was not built")
+    run = {"kernel": "torch", "threads": 2} | run
+    command = [sys.executable, "-c", TRAIN_AND_MEASURE, json.dumps([values, optim, run])]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, measured = map(int, finished.stdout.split())
+    predicted = training_memory(GPTConfig.from_dict(values), OptimConfig(**optim), RunConfig(**run), before)
+    assert predicted["total"] == pytest.approx(measured, rel=0.1)

@@ -2,18 +2,21 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassgpt.config import PRESETS, GPTConfig, OptimConfig
+from glassgpt.config import PRESETS, GPTConfig, OptimConfig, RunConfig
 from glassgpt.model import GPTModel
+from glassgpt.ops import attention, loss
 from glassgpt.optim.groups import make_optimizer
+from glassgpt.planning import activations, memory
+from glassgpt.planning.activations import activation_bytes
 from glassgpt.planning.flops import flops_per_token
 from glassgpt.planning.memory import (
-    activation_bytes,
     cache_bytes_per_token,
     checkpoint_bytes,
     optimizer_bytes,
@@ -23,6 +26,7 @@ from glassgpt.planning.memory import (
 from glassgpt.planning.parameters import meanings_of_124m, parameters, shapes, total_parameters
 from glassgpt.planning.plan import plan
 from glassgpt.skeleton import DummyGPTModel
+from glassgpt.training.step import training_loss
 
 CHAPTER = {"qkv_bias": False, "tie_embeddings": False}
 
@@ -129,9 +133,10 @@ def test_a_quantised_model_is_smaller_the_fewer_its_bits() -> None:
     assert sizes["int4"] * 8 / 124_439_808 == pytest.approx(4.5, abs=0.03)  # 4 bits, and 16 for every 32
 
 
-def saved_bytes(config: GPTConfig, n_sequences: int) -> int:
+def saved_bytes(config: GPTConfig, n_sequences: int, run: RunConfig) -> int:
     """Bytes of the storages that autograd keeps during `hidden`, the weights' own left out."""
     model = GPTModel(config).train()
+    loss_of = training_loss(model, run)
     kept = {}
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
 
@@ -140,13 +145,16 @@ def saved_bytes(config: GPTConfig, n_sequences: int) -> int:
         return tensor
 
     ids = torch.randint(config.vocab_size, (n_sequences, config.context_length))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with loss_of.kernels(ids.device), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         hidden = model.hidden(ids)
     assert hidden.requires_grad
     return sum(tensor.untyped_storage().nbytes() for pointer, tensor in kept.items() if pointer not in own)
 
 
 @pytest.mark.parametrize("dropout_rate", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "run", [{}, {"dtype": "bf16"}, {"recompute": True}, {"dtype": "bf16", "recompute": True}], ids=str
+)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -159,18 +167,33 @@ def saved_bytes(config: GPTConfig, n_sequences: int) -> int:
     ],
     ids=["gpt2", "gpt2 bias", "gpt2 portable", "modern", "modern grouped", "llama"],
 )
-def test_activations_are_what_autograd_saves(changes: dict[str, object], dropout_rate: float) -> None:
+def test_activations_are_what_autograd_saves(
+    changes: dict[str, object], run: dict[str, Any], dropout_rate: float
+) -> None:
     sizes = {"vocab_size": 50, "context_length": 24, "embedding_dim": 32, "n_heads": 4, "n_layers": 3}
     config = GPTConfig.from_dict(sizes | {"dropout_rate": dropout_rate} | changes)
-    assert activation_bytes(config, 2) == saved_bytes(config, 2)
+    found = saved_bytes(config, 2, RunConfig(kernel="torch", **run))
+    assert activation_bytes(config, 2, run.get("dtype", "fp32"), bool(run.get("recompute"))) == found
+
+
+def test_attention_in_blocks_of_queries_keeps_less_than_every_pair() -> None:
+    sizes = {"vocab_size": 9, "context_length": 600, "embedding_dim": 8, "n_heads": 2, "n_layers": 1}
+    config = GPTConfig.from_dict(sizes)
+    assert activation_bytes(config, 1, "bf16") == saved_bytes(config, 1, RunConfig(kernel="torch", dtype="bf16"))
+
+
+def test_sizes_that_planning_repeats_are_those_of_the_arithmetic() -> None:
+    assert (memory.CHUNK, memory.BLOCK, memory.SLICE) == (loss.CHUNK, loss.BLOCK, loss.SLICE)
+    assert activations.QUERIES == attention.QUERIES
 
 
 def test_training_memory_holds_its_parts_but_not_all_at_once() -> None:
-    memory = training_memory(GPTConfig.from_dict(PRESETS["gpt2-small"] | {"context_length": 256}), 4)
-    parts = {part: n for part, n in memory.items() if part != "total"}
-    assert memory["gradients"] == memory["weights"]
-    assert memory["optimizer"] == 2 * memory["weights"]
-    assert max(parts.values()) < memory["total"] < sum(parts.values())
+    config = GPTConfig.from_dict(PRESETS["gpt2-small"] | {"context_length": 256})
+    needed = training_memory(config, OptimConfig(name="adamw", batch_size=4))
+    parts = {part: n for part, n in needed.items() if part != "total"}
+    assert needed["gradients"] == needed["weights"]
+    assert needed["optimizer"] == 2 * needed["weights"]
+    assert max(parts.values()) < needed["total"] < sum(parts.values())
 
 
 @pytest.mark.parametrize("changes", [{}, {"architecture": "modern", "n_kv_heads": 1}])
@@ -189,7 +212,7 @@ def test_the_optimiser_keeps_what_was_planned(changes: dict[str, object], optim:
 
 def test_accumulation_saves_activations() -> None:
     config = GPTConfig.from_dict(PRESETS["gpt2-small"])
-    whole, parts = training_memory(config, 8), training_memory(config, 8, accumulation=4)
+    whole, parts = (training_memory(config, OptimConfig(batch_size=8, accumulation=n)) for n in (1, 4))
     assert parts["activations"] < whole["activations"] / 3
     assert parts["total"] < whole["total"]
 
@@ -230,7 +253,7 @@ def test_a_plan_as_a_dictionary_has_the_keys_of_the_interface() -> None:
     shown = plan(config, OptimConfig(batch_size=8, accumulation=2)).to_dict()
     assert shown["parameters"] == {"total": total_parameters(config), "by_component": parameters(config)}
     assert shown["bytes"] == storage(config)
-    assert shown["training_memory_bytes"] == training_memory(config, 8, 2)["total"]
+    assert shown["training_memory_bytes"] == training_memory(config, OptimConfig(batch_size=8, accumulation=2))["total"]
     assert shown["flops_per_token"] == flops_per_token(config)
 
 
