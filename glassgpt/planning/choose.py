@@ -201,8 +201,9 @@ def _candidate(
     score, share = min(
         (facts.ngram * constants.ratio(blocks, share * seen, unique, config.dropout_rate), share) for share in SHARES
     )
-    if facts.repetition >= 0.9 or config.architecture != "modern":  # the law says nothing of these
-        share = 1.0
+    sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(given_model)
+    if sizes_given or not tokenizer.startswith("bpe:") or facts.repetition >= 0.9 or config.architecture != "modern":
+        share = 1.0  # the law was not fitted to these, or the user has decided
     return _Candidate(
         tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)), seconds=share * seconds,
         epochs=share * seen / unique, bits_per_byte=score, parameters=sum(counted.values()),
