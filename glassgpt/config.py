@@ -125,7 +125,7 @@ class DataConfig:
     """Read no more than this from the start of the text. None: all; in a run of minutes, what its time allows."""
 
     def __post_init__(self) -> None:
-        _require((self.max_bytes or 1) >= 1, "data.max_bytes", self.max_bytes, "must be at least 1")
+        _require(self.max_bytes is None or self.max_bytes >= 1, "data.max_bytes", self.max_bytes, "must be at least 1")
         _require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from glassgpt import settings
 from glassgpt.api.code import GIVEN_IN_PYTHON
 from glassgpt.config import Settings, preset
-from glassgpt.planning.choose import RECIPE
+from glassgpt.planning.choose import RECIPE, head_count
 
 DEFAULT_MINUTES = 10.0
 DEFAULT_PRESET = "modern-tiny"
@@ -63,6 +63,9 @@ def merge(
         "optim": defaults | dict(stored.get("optim") or {}) | dict(given.get("optim", {})),
         "run": run,
     }
+    width = str(merged["model"].get("embedding_dim", ""))
+    if by_the_clock and width.isdecimal() and int(width) and "n_heads" not in merged["model"]:
+        merged["model"]["n_heads"] = head_count(int(width))
     tokenizer_given = "tokenizer" in given.get("data", {})
     if stored_model and tokenizer_given and "vocab_size" not in model:
         merged["model"].pop("vocab_size", None)

@@ -116,7 +116,7 @@ def _unknown_option(given: str, known: Iterable[str]) -> str:
     near = nearest(name, [option.lstrip("-").replace("-", "_") for option in known])
     wanted = OTHER_TOOLS.get(name, name)
     places = [section for section, kind in SECTIONS.items() if wanted in kind.__dataclass_fields__]
-    if near:
+    if near and name not in OTHER_TOOLS:
         flag = f"--{near}"
     elif places:
         flag = f"--{places[0]}.{wanted} (of `glassgpt train`)"

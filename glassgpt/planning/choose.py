@@ -49,8 +49,8 @@ MANY_TOKENS = 2e7
 
 
 def head_count(width: int) -> int:
-    """Heads of 64 features, where that divides the width; else of the next smaller size."""
-    return next(n for n in range(max(1, width // 64), 0, -1) if width % (2 * n) == 0)
+    """Heads of 64 features, where that divides the width; else of the next larger size that does, or one head."""
+    return next((n for n in range(max(1, width // 64), 0, -1) if width % (2 * n) == 0), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
