@@ -188,7 +188,12 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
     notes = [f"passed over: {why}" for why in point.passed_over]
     if state.counters["threads"] != chosen.run.threads:
         notes.append(f"not bit-identical: {chosen.run.threads} threads now, {state.counters['threads']} before")
-    chosen, plan = _settle(chosen, prepared, code)
+    # What a limit of memory led to is recorded and kept: computed anew, it could give other bits.
+    limit = None if "max_memory" in given.get("run", {}) else chosen.run.max_memory
+    kept = chosen.run if limit is None else dataclasses.replace(chosen.run, max_memory=None)
+    chosen, plan = _settle(dataclasses.replace(chosen, run=kept), prepared, code)
+    if limit is not None:
+        chosen = dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, max_memory=limit))
     done = None
     if plan is not None and state.counters["step"] >= plan.total_steps:
         done = f"done {state.counters['step']} steps of {plan.total_steps}"

@@ -12,7 +12,7 @@ from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.planning.memory import INTERPRETER, training_memory
 from glassgpt.training.metrics import resident_bytes
 
-MODEL: dict[str, Any] = {"embedding_dim": 64, "n_heads": 2, "n_layers": 6, "context_length": 64, "architecture": "gpt2"}
+MODEL: dict[str, Any] = {"embedding_dim": 64, "n_heads": 2, "n_layers": 9, "context_length": 64, "architecture": "gpt2"}
 OPTIM: dict[str, Any] = {"name": "adamw", "batch_size": 64, "warmup": 2}
 
 

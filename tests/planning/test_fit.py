@@ -45,5 +45,5 @@ def test_what_was_stated_is_kept() -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_recomputing_takes_less_than_keeping(dtype: str) -> None:
     kept, again = (training_memory(MODEL, OPTIM, RunConfig(dtype=dtype, recompute=r)) for r in (False, True))
-    assert again["activations"] < kept["activations"] / 4
+    assert again["activations"] < kept["activations"] / 3
     assert again["total"] < kept["total"]
