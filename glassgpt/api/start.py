@@ -23,7 +23,7 @@ from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, OptimConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
-from glassgpt.native.library import has_bf16, tier
+from glassgpt.native.compiled import has_bf16, tier
 from glassgpt.native.trainer import suits
 from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn

@@ -11,7 +11,7 @@ from ctypes import c_double, c_float, c_int64, c_uint32, c_void_p
 import numpy as np
 
 from glassgpt.config import GPTConfig
-from glassgpt.native.library import has_bf16, library
+from glassgpt.native.compiled import has_bf16, library
 
 MODEL_TENSORS = ("token_embedding", "position_embedding", "final_norm.scale", "final_norm.shift", "output_head")
 BLOCK_TENSORS = (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import glassgpt
 from glassgpt import GPTConfig, GPTModel, InputError
 from glassgpt.api.train import Silent
-from glassgpt.native.library import tier
+from glassgpt.native.compiled import tier
 from glassgpt.training.interruption import Interrupted
 from glassgpt.training.metrics import Metrics
 

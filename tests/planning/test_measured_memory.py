@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
-from glassgpt.native.library import tier
+from glassgpt.native.compiled import tier
 from glassgpt.planning.memory import training_memory
 
 TRAIN_AND_MEASURE = """

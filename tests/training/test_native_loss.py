@@ -9,7 +9,7 @@ import torch
 from glassgpt.config import GPTConfig
 from glassgpt.evaluation.bits_per_byte import evaluate
 from glassgpt.model import GPTModel, initialise
-from glassgpt.native import library
+from glassgpt.native import compiled
 from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.step import NextTokenLoss
 
@@ -30,7 +30,7 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def needs_native_code():
-    if library.tier() is None:
+    if compiled.tier() is None:
         assert os.environ.get("CI") != "true", "CI has a compiler, so the native code must be there"
         pytest.skip("the native code was not compiled here (no C++ compiler)")
 
@@ -77,7 +77,7 @@ def test_loss_and_gradients_equal_autograd(shape, threads):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_bf16_stays_near_fp32(shape):
     model = model_of(shape)
-    if not library.has_bf16():
+    if not compiled.has_bf16():
         with pytest.raises(RuntimeError, match="no bf16 products"):
             NativeLoss(model, 2, bf16=True)
         return
@@ -154,6 +154,6 @@ def test_its_evaluation_is_that_of_the_model():
     model = model_of(SHAPES["modern, tied"], dropout_rate=0.2).train()
     ids = np.random.default_rng(0).integers(65, size=1000).astype(np.uint16)
     token_bytes = np.ones(65, np.int64)
-    native = NativeLoss(model, 2, bf16=library.has_bf16())
+    native = NativeLoss(model, 2, bf16=compiled.has_bf16())
     expected, found = (evaluate(model, ids, token_bytes, nats_of=nats_of) for nats_of in (None, native.nats))
     assert found.nats == pytest.approx(expected.nats, rel=1e-6)
