@@ -43,7 +43,7 @@ model = GPT(GPTConfig(**saved["model_args"]))
 model.load_state_dict(saved["model"])
 model.eval()
 ids = torch.from_numpy(np.fromfile(sys.argv[3], dtype=np.uint16).astype(np.int64))
-total, length = 0.0, 64
+total, length = 0.0, model.config.block_size
 with torch.no_grad():
     for start in range(0, len(ids) - 1, length):
         inputs, targets = ids[start : start + length][: len(ids) - 1 - start], ids[start + 1 : start + 1 + length]

@@ -24,25 +24,9 @@ from pathlib import Path
 
 import history
 import numpy as np
+from nanogpt_recipe import SCORE
 
 LEARNING_RATES = (1e-3, 3e-3, 6e-3)
-
-SCORE_NANOGPT = """
-import sys, numpy as np, torch
-sys.path.insert(0, sys.argv[1])
-from model import GPT, GPTConfig
-saved = torch.load(sys.argv[2], map_location="cpu", weights_only=False)
-model = GPT(GPTConfig(**saved["model_args"]))
-model.load_state_dict(saved["model"])
-model.eval()
-ids = torch.from_numpy(np.fromfile(sys.argv[3], dtype=np.uint16).astype(np.int64))
-total, length = 0.0, model.config.block_size
-with torch.no_grad():
-    for start in range(0, len(ids) - 1, length):
-        inputs, targets = ids[start : start + length][: len(ids) - 1 - start], ids[start + 1 : start + 1 + length]
-        total += float(model(inputs[None], targets[None])[1].double()) * len(targets)
-print("nats", total / (len(ids) - 1))
-"""
 
 LIBRARY = """
 import math, sys, time, numpy as np, torch, torch.nn.functional as F
@@ -154,7 +138,7 @@ def nanogpt(checkout: Path, text: Path, seconds: float, learning_rate: float, se
         short, long = run(20), run(220)
         per_iteration = (long - short) / 200
         wall = run(max(20, int((seconds - short) / per_iteration)))
-        score = [sys.executable, "-c", SCORE_NANOGPT, str(copy), str(copy / "out-shakespeare-char" / "ckpt.pt")]
+        score = [sys.executable, "-c", SCORE, str(copy), str(copy / "out-shakespeare-char" / "ckpt.pt")]
         found = subprocess.run([*score, str(data / "val.bin")], capture_output=True, text=True, check=True)
     return {"wall_s": wall, "bpb": characters.bits_per_byte(float(found.stdout.split()[-1]))}
 
