@@ -81,7 +81,7 @@ print("nats", total / whole)
 def glassgpt(text: Path, minutes: float, seed: int, tokenizer: str | None) -> dict[str, float]:
     """Our run: wall clock and bits per byte as `glassgpt eval` has them."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "glassgpt", "train", str(text), "--minutes", f"{minutes:g}", "--json", "--yes"]
+        command = [sys.executable, "-m", "glassgpt", "train", str(text), "--minutes", f"{minutes:g}", "--json"]
         command += ["--out", f"{folder}/run", "--data.cache", f"{folder}/cache", "--seed", str(seed)]
         command += ["--tokenizer", tokenizer] if tokenizer else []
         began = time.perf_counter()
@@ -90,7 +90,7 @@ def glassgpt(text: Path, minutes: float, seed: int, tokenizer: str | None) -> di
         evaluated = [sys.executable, "-m", "glassgpt", "eval", f"{folder}/run", "--json"]
         scored = json.loads(subprocess.run(evaluated, capture_output=True, text=True, check=True).stdout)
         predicted = json.loads(found.stdout).get("predicted", {})
-    return {"wall_s": wall, "bpb": scored["bits_per_byte"], "predicted_bpb": predicted.get("val_bpb") or math.nan}
+    return {"wall_s": wall, "bpb": scored["bits_per_byte"], "predicted_bpb": predicted.get("bits_per_byte") or math.nan}
 
 
 class Characters:
