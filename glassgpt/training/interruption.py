@@ -30,7 +30,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """While inside, the first SIGINT or SIGTERM is noted in the request instead of ending the process.
 
-    Signals reach the main thread only; elsewhere the request stays empty.
+    One that nobody inside has answered, by an exception, acts at the end as it would have outside. Signals reach the
+    main thread only; elsewhere the request stays empty.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -50,3 +51,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if request.signal_number is not None:
+        signal.raise_signal(request.signal_number)

@@ -108,7 +108,7 @@ def test_ctrl_c_shows_what_is_finished() -> None:
     for line in process.stdout:
         if line.startswith("4/100"):
             break
-    for _ in range(20):  # one that falls between the last step of a run and its end is lost: press again
+    for _ in range(20):  # as a user would, press again where nothing happens
         os.kill(process.pid, signal.SIGINT)
         try:
             rest, errors = process.communicate(timeout=3)
