@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassgpt.api.code import Code, ModelMaker, read_code
-from glassgpt.api.device import usable_device
+from glassgpt.api.machine import usable_device
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE, own_config
 from glassgpt.checkpoint.run import find_checkpoint

@@ -1,45 +1,32 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from glassgpt import settings
 from glassgpt.api import minutes
 from glassgpt.api.code import BUILT_IN, Code, settled_code
-from glassgpt.api.device import usable_device
 from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
+from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
+from glassgpt.api.texts import cache_folder, lasting, prepared_again, reading_notes, run_name
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, Kernel, OptimConfig, RunConfig, Settings
+from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
-from glassgpt.data.prepare import Prepared, open_prepared, prepare
-from glassgpt.native.compiled import has_bf16, tier
-from glassgpt.native.trainer import suits
-from glassgpt.ops.batched import fastest_matmul_dtype
-from glassgpt.ops.linear import has_onednn
+from glassgpt.data.prepare import Prepared, prepare
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice, choose, text_facts
-from glassgpt.planning.parameters import total_parameters
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Reading, read_documents
+from glassgpt.text.documents import read_documents
 from glassgpt.text.tokenizer import Tokenizer
 from glassgpt.training.probe import PROBED, machine_speed
 
-DEFAULT_CACHE = Path("~/.cache/glassgpt")
-NATIVE_PARAMETERS = 30_000_000
-"""Up to here the native step is taken; larger matrices keep PyTorch's products busy as it is."""
-BF16_WIDTH = 128
-"""embedding_dim from which PyTorch's step gains by bf16 on a CPU that has it: a third there, two thirds from 256 on."""
 EVALUATIONS = 10
 """In a run of steps, where run.eval_every does not say otherwise."""
 
@@ -111,11 +98,11 @@ def new_start(
         limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
         data = dataclasses.replace(data, max_bytes=limit)
     reading = read_documents(texts, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
-    notes = _notes(reading)
+    notes = reading_notes(reading)
     speed = choice = None
     if run.minutes:
         notes += minutes.share_note(reading, texts)
-        speed = machine_speed(_on_this_machine(run, PROBED, code))
+        speed = machine_speed(on_this_machine(run, PROBED, code))
         facts = text_facts(document.text for document in reading.documents)
         left = 60 * run.minutes - elapsed()
         choice = choose(facts, speed, left, merged)
@@ -133,7 +120,7 @@ def new_start(
         merged["model"]["context_length"] = min(choice.model["context_length"], longest)
     chosen = Settings.from_dict(
         {
-            "text": [_lasting(source, reading, cache) for source in texts],
+            "text": [lasting(source, reading, cache) for source in texts],
             "prepared": prepared.hash,
             **merged,
             "data": settings.to_dict(data),
@@ -149,7 +136,7 @@ def new_start(
     if code.is_given:
         with code.blamed():
             code.optimizer(code.first_model(chosen.model, chosen.run.seed), chosen.optim)  # or it cannot begin
-    directory = new_run(str(out) if out else None, _run_name(texts))
+    directory = new_run(str(out) if out else None, run_name(texts))
     return Start(directory, chosen, prepared, step_plan, bool(run.minutes), code, choice=choice, notes=tuple(notes))
 
 
@@ -178,7 +165,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
             f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
         )
     code = settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
-    prepared = _prepared_again(chosen)
+    prepared = prepared_again(chosen)
     if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
         raise InputError(
             f"{checkpoint} was trained with another tokenizer than the text {chosen.prepared} is prepared with: "
@@ -208,48 +195,12 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
 
 
-def cache_folder(data: DataConfig) -> Path:
-    """Where prepared texts live."""
-    return Path(data.cache).expanduser() if data.cache else DEFAULT_CACHE.expanduser()
-
-
-def prepared_of(directory: Path) -> Prepared:
-    """The prepared text of a run, or of the run that a checkpoint lies in. Raises InputError where there is none."""
-    for place in (directory, directory.parent):
-        if (place / "config.yaml").exists():
-            return _prepared_again(Settings.from_dict(settings.read_yaml(place / "config.yaml")))
-    raise InputError(
-        f"{directory} is no run of GlassGPT, so it has no text of its own; `glassgpt eval` takes one with --data"
-    )
-
-
-def _on_this_machine(run: RunConfig, model: GPTConfig, code: Code) -> RunConfig:
-    """Every "auto" replaced by what it is for this model on this machine."""
-    device = usable_device(run.device)
-    if run.recompute and run.kernel == "native":
-        raise InputError("run.recompute is true, but the native step keeps few activations: give one of the two")
-    kernel = _kernel("torch" if run.recompute else run.kernel, model, code, device)
-    dtype = run.dtype if run.dtype != "auto" else ("bf16" if _bf16_pays(model, device, kernel) else "fp32")
-    on_cpu = device == "cpu" and (dtype == "fp32" or kernel == "native")
-    linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
-    threads = run.threads or available_cores()
-    return dataclasses.replace(run, device=device, dtype=dtype, kernel=kernel, linear=linear, threads=threads)
-
-
-def with_matmul_dtype(optim: OptimConfig, device: str) -> OptimConfig:
-    """Muon's arithmetic settled: what this device multiplies faster."""
-    if optim.name != "muon" or optim.muon_dtype != "auto":
-        return optim
-    fastest = "bf16" if fastest_matmul_dtype(device) is torch.bfloat16 else "fp32"
-    return dataclasses.replace(optim, muon_dtype=fastest)
-
-
 def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings, StepPlan | None]:
     """Settle what depends on this machine and this text, and the plan, unless it waits for the clock."""
-    run = _on_this_machine(chosen.run, chosen.model, code)
+    run = on_this_machine(chosen.run, chosen.model, code)
     chosen = dataclasses.replace(chosen, optim=with_matmul_dtype(chosen.optim, run.device))
     run_in_torch = dataclasses.replace(chosen.run, kernel="torch")
-    chosen = within_memory(chosen, run, code, lambda: _on_this_machine(run_in_torch, chosen.model, code))
+    chosen = within_memory(chosen, run, code, lambda: on_this_machine(run_in_torch, chosen.model, code))
     run = chosen.run
     Batches(prepared.train, chosen.model.context_length, chosen.optim.batch_size, run.seed)  # or it does not fit
     if prepared.facts.val_tokens < 2:
@@ -263,69 +214,12 @@ def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings,
     return dataclasses.replace(chosen, run=run), StepPlan.of(total_steps)
 
 
-def _bf16_pays(model: GPTConfig, device: str, kernel: Kernel) -> bool:
-    """Whether bf16 is the faster arithmetic here."""
-    if device != "cpu" or kernel == "native":
-        return device == "cuda" or (kernel == "native" and has_bf16())
-    return model.embedding_dim >= BF16_WIDTH and fastest_matmul_dtype(device) is torch.bfloat16
-
-
-def _kernel(wanted: Kernel, model: GPTConfig, code: Code, device: str) -> Kernel:
-    """Who computes the training step. Raises InputError where the native step is asked for and cannot."""
-    usable = device == "cpu" and tier() is not None and suits(model) and code.make_model is None
-    if wanted == "native" and not usable:
-        why = (
-            "it knows the built-in model alone and this one is your own"
-            if code.make_model is not None
-            else f"it runs on the CPU and the device is {device}"
-            if device != "cpu"
-            else "it was not compiled when GlassGPT was installed (that takes a C++ compiler)"
-            if tier() is None
-            else "it needs even embedding_dim, head_dim and feed_forward_dim, and no portable dropout"
-        )
-        raise InputError(f"run.kernel is native, but {why}: give --run.kernel torch, and PyTorch computes the step")
-    if wanted != "auto":
-        return wanted
-    return "native" if usable and total_parameters(model) <= NATIVE_PARAMETERS else "torch"
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _fits(vocab_size: int, prepared: Prepared) -> None:
     if vocab_size < prepared.tokenizer.vocab_size:
         raise InputError(
             f"model.vocab_size is {vocab_size}, but the tokenizer {prepared.facts.tokenizer} has "
             f"{prepared.tokenizer.vocab_size} tokens: leave --model.vocab-size out, or give at least that"
         )
-
-
-def _lasting(source: str, reading: Reading, cache: Path) -> str:
-    """A source as it can be read again later: a file's whole path; standard input is kept in the cache."""
-    if source == "-":
-        text = next(document.text for document in reading.documents if document.name == "-")
-        kept = cache / f"stdin-{hashlib.sha256(text.encode()).hexdigest()[:32]}.txt"
-        kept.write_text(text, encoding="utf-8", newline="")
-        return str(kept)
-    return source if source == "pydoc" else os.path.abspath(source)
-
-
-def _prepared_again(chosen: Settings) -> Prepared:
-    """The run's own prepared text, prepared again where the cache no longer has it."""
-    cache = cache_folder(chosen.data)
-    if (cache / chosen.prepared / "prepared.json").exists():
-        return open_prepared(cache / chosen.prepared)
-    data = chosen.data
-    reading = read_documents(chosen.text, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
-    prepared = prepare(reading.documents, chosen.data, cache)
-    if prepared.hash != chosen.prepared:
-        raise InputError(
-            f"the text {', '.join(chosen.text)} has changed since this run began: start a new run on it, or bring "
-            "the old text back"
-        )
-    return prepared
 
 
 def _refuse_changes(chosen: Settings, given: Given, run: Path) -> None:
@@ -341,18 +235,3 @@ def _refuse_changes(chosen: Settings, given: Given, run: Path) -> None:
                 )
 
 
-def _run_name(texts: Sequence[str]) -> str:
-    """The name of the first source: the file's, the folder's, or `stdin`."""
-    first = texts[0]
-    return "stdin" if first == "-" else Path(os.path.abspath(first.split("*")[0])).stem or "run"
-
-
-def _notes(reading: Reading) -> list[str]:
-    notes = []
-    if reading.skipped:
-        path, reason = reading.skipped[0]
-        more = f" and {len(reading.skipped) - 1} more" if len(reading.skipped) > 1 else ""
-        notes.append(f"skipped {path} ({reason}){more}")
-    if reading.n_replaced:
-        notes.append(f"{reading.n_replaced} signs U+FFFD stand for invalid UTF-8")
-    return notes

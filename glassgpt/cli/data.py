@@ -45,7 +45,7 @@ def prepare_text(
         Print one JSON object, and nothing else, on standard output.
     """
     from glassgpt import settings
-    from glassgpt.api.start import cache_folder
+    from glassgpt.api.texts import cache_folder
     from glassgpt.data.prepare import prepare
     from glassgpt.text.documents import read_documents
 
@@ -93,7 +93,7 @@ def verify(directory: str, *, as_json: AsJson = False) -> int:
 
 
 def _open(directory: str) -> "Prepared":
-    from glassgpt.api.start import prepared_of
+    from glassgpt.api.texts import prepared_of
     from glassgpt.data.prepare import open_prepared
 
     path = Path(directory)

@@ -43,7 +43,7 @@ def evaluate(
         result = gpt.evaluate(read_documents(data).documents)
         name = ", ".join(data)
     else:
-        from glassgpt.api.start import prepared_of
+        from glassgpt.api.texts import prepared_of
 
         result = gpt.evaluate_ids(prepared_of(gpt.directory).val)
         name = "the validation text of its run"

@@ -72,7 +72,7 @@ def make_model(config):
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
     """Runs and prepared texts of a test stay in its folder; its one thread is not left to other tests."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("glassgpt.api.texts.DEFAULT_CACHE", tmp_path / "cache")
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -112,7 +112,7 @@ def test_a_model_of_ones_own_is_saved_with_its_source_and_opened_only_where_trus
         glassgpt.load("run")
     gpt = glassgpt.load("run", trust_code=True)
     assert type(gpt.model).__name__ == "Model"
-    from glassgpt.api.start import prepared_of
+    from glassgpt.api.texts import prepared_of
 
     assert gpt.evaluate_ids(prepared_of(gpt.directory).val).bits_per_byte == run.bits_per_byte
     with pytest.raises(InputError, match=r"trained with code of its own.* --trust-code"):

@@ -38,7 +38,7 @@ def make_model(config):
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
     """A folder with `text.txt` and `base.yaml` in it; the one thread is not left to other tests."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("glassgpt.api.texts.DEFAULT_CACHE", tmp_path / "cache")
     Path("text.txt").write_text("\n".join(write_stories(60, seed=1)))
     write("base.yaml")
     threads = torch.get_num_threads()

@@ -20,7 +20,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, story_file: Path
     (tmp_path / "shape.yaml").write_text("model: 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("glassgpt.api.texts.DEFAULT_CACHE", tmp_path / "cache")
     return tmp_path
 
 

@@ -22,7 +22,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, story_file: Path
     """A folder with `text.txt` in it, the working directory of the test."""
     (tmp_path / "text.txt").write_text(story_file.read_text())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glassgpt.api.start.DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("glassgpt.api.texts.DEFAULT_CACHE", tmp_path / "cache")
     return tmp_path
 
 

@@ -7,32 +7,27 @@ import pytest
 from glassgpt.training.interruption import Interrupted, stop_on_signals
 
 
-def test_a_signal_is_noted_and_does_not_end_what_runs() -> None:
-    with pytest.raises(Interrupted, match="SIGINT after step 3"), stop_on_signals() as stop:
+def interrupted(presses: int, answer: bool, reached: list[str]) -> None:
+    """Work that is interrupted so many times, and then answers or does not."""
+    with stop_on_signals() as stop:
         assert not stop()
-        signal.raise_signal(signal.SIGINT)
-        assert stop()
-        raise Interrupted(3, signal.SIGINT)
-
-
-def test_a_signal_that_nobody_answers_acts_at_the_end() -> None:
-    reached = False
-    with pytest.raises(KeyboardInterrupt):
-        with stop_on_signals():
+        for _ in range(presses):
             signal.raise_signal(signal.SIGINT)
-            reached = True
-    assert reached
+        assert stop()
+        reached.append("after")
+        if answer:
+            raise Interrupted(3, signal.SIGINT)
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), stop_on_signals():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the second signal should have ended this")
-
-
-def test_the_handlers_are_back_afterwards() -> None:
+@pytest.mark.parametrize(
+    ("presses", "answer", "ends_with", "goes_on"),
+    [(1, True, Interrupted, True), (1, False, KeyboardInterrupt, True), (2, True, KeyboardInterrupt, False)],
+    ids=["answered", "nobody answers: it acts at the end", "a second one ends it at once"],
+)
+def test_no_signal_is_lost(presses: int, answer: bool, ends_with: type[BaseException], goes_on: bool) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stop_on_signals():
-        assert signal.getsignal(signal.SIGINT) != before[0]
+    reached: list[str] = []
+    with pytest.raises(ends_with):
+        interrupted(presses, answer, reached)
+    assert bool(reached) == goes_on
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
