@@ -4,9 +4,10 @@
 
 #include <cmath>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
@@ -27,18 +28,30 @@ struct Named {
     Tier tier;
 };
 
-Named best_tier() {
+// The tiers that this processor can run, the best first; there is always the last.
+std::vector<Named> tiers() {
+    std::vector<Named> found;
 #ifdef GLASSGPT_AVX2
     __builtin_cpu_init();
     bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #ifdef GLASSGPT_AVX512_BF16
-    if (wide && __builtin_cpu_supports("avx512bf16")) return {"avx512-bf16", glassgpt_avx512_bf16()};
+    if (wide && __builtin_cpu_supports("avx512bf16")) found.push_back({"avx512-bf16", glassgpt_avx512_bf16()});
 #endif
-    if (wide) return {"avx512", glassgpt_avx512()};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"avx2", glassgpt_avx2()};
+    if (wide) found.push_back({"avx512", glassgpt_avx512()});
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back({"avx2", glassgpt_avx2()});
 #endif
-    return {"plain", glassgpt_plain()};
+    found.push_back({"plain", glassgpt_plain()});
+    return found;
+}
+
+// The best tier, or the one that the environment variable GLASSGPT_NATIVE_TIER names, where it runs here.
+Named chosen_tier() {
+    std::vector<Named> found = tiers();
+    const char *wanted = std::getenv("GLASSGPT_NATIVE_TIER");
+    for (const Named &tier : found)
+        if (wanted && std::strcmp(wanted, tier.name) == 0) return tier;
+    return found.front();
 }
 
 // Where the threads of a step wait for each other.
@@ -109,15 +122,15 @@ double add_up(Trainer &trainer, int64_t thread, float *const *gradients) {
 
 extern "C" {
 
-OPEN const char *glassgpt_tier() { return best_tier().name; }
+OPEN const char *glassgpt_tier() { return chosen_tier().name; }
 
-OPEN int64_t glassgpt_has_bf16() { return best_tier().tier.bf16.make != nullptr; }
+OPEN int64_t glassgpt_has_bf16() { return chosen_tier().tier.bf16.make != nullptr; }
 
 // `sizes` counts the elements of each tensor by slot, 0 where there is none. Null where memory does not suffice.
 OPEN void *glassgpt_trainer(const Shape *shape, int64_t bf16, const int64_t *sizes) {
     try {
         auto trainer = std::make_unique<Trainer>();
-        Tier tier = best_tier().tier;
+        Tier tier = chosen_tier().tier;
         trainer->kernel = bf16 ? tier.bf16 : tier.fp32;
         trainer->threads = shape->threads;
         trainer->n_slots = MODEL_TENSORS + shape->n_layers * BLOCK_TENSORS;

@@ -1,4 +1,8 @@
-"""The compiled library: whether it is there, and what it can do on this processor."""
+"""The compiled library: whether it is there, and what it can do on this processor.
+
+It uses the best instructions that the processor has: avx512-bf16, avx512, avx2 or plain. The environment variable
+GLASSGPT_NATIVE_TIER names a lesser one of these, to try what another processor would do.
+"""
 
 import ctypes
 import functools

@@ -28,6 +28,16 @@ SHAPES = {
 }  # fmt: skip
 
 
+def tiers_of_this_processor():
+    """Those that it can run: asked for another, the library takes its best."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("plain", "avx2", "avx512", "avx512-bf16"):
+            patch.setenv("GLASSGPT_NATIVE_TIER", name)
+            found += [name] if compiled.tier() == name else []
+    return found
+
+
 @pytest.fixture(autouse=True)
 def needs_native_code():
     if compiled.tier() is None:
@@ -63,7 +73,9 @@ def by_autograd(model, ids, targets):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_loss_and_gradients_equal_autograd(shape, threads):
+@pytest.mark.parametrize("tier", tiers_of_this_processor())
+def test_loss_and_gradients_equal_autograd(shape, threads, tier, monkeypatch):
+    monkeypatch.setenv("GLASSGPT_NATIVE_TIER", tier)
     model = model_of(shape)
     ids, targets = batch_of(model)
     loss, gradients = by_autograd(model, ids, targets)
@@ -75,7 +87,9 @@ def test_loss_and_gradients_equal_autograd(shape, threads):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_bf16_stays_near_fp32(shape):
+@pytest.mark.parametrize("tier", tiers_of_this_processor())
+def test_bf16_stays_near_fp32(shape, tier, monkeypatch):
+    monkeypatch.setenv("GLASSGPT_NATIVE_TIER", tier)
     model = model_of(shape)
     if not compiled.has_bf16():
         with pytest.raises(RuntimeError, match="no bf16 products"):
@@ -92,7 +106,9 @@ def test_bf16_stays_near_fp32(shape):
 
 
 @pytest.mark.parametrize("architecture", ["modern", "gpt2"])
-def test_gradients_under_dropout_are_those_of_the_loss_under_the_same_dropout(architecture):
+@pytest.mark.parametrize("tier", tiers_of_this_processor())
+def test_gradients_under_dropout_are_those_of_the_loss_under_the_same_dropout(architecture, tier, monkeypatch):
+    monkeypatch.setenv("GLASSGPT_NATIVE_TIER", tier)
     shape = {"architecture": architecture, "context_length": 48, "embedding_dim": 64, "n_heads": 2, "dropout_rate": 0.2}
     model = model_of(shape).train()
     ids, targets = batch_of(model)
