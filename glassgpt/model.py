@@ -277,11 +277,14 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     gpt2 as GPT-2 has them (Radford et al. 2019, section 2.3): normal with standard deviation 0.02, biases 0, and the
     two matrices of a block that write into the residual stream divided by sqrt(2 n_layers), so that its variance does
     not grow with depth. modern: those two matrices are 0, so that a block begins as a shortcut and nothing else
-    (Zhang et al. 2019, Fixup); the others 0.6 / sqrt(inputs), embeddings and head 1 / sqrt(embedding_dim).
+    (Zhang et al. 2019, Fixup); the others 0.6 / sqrt(inputs), embeddings and head 1 / sqrt(embedding_dim); the scale of
+    the final norm 0.3: all shortcuts and a tied head would else be sure that each token comes again.
     """
     n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules()) or 1
     modern = any(isinstance(module, SwiGLU) for module in model.modules())
     for name, module in model.named_modules():
+        if name == "final_norm" and isinstance(module, RMSNorm):
+            module.scale.fill_(0.3)
         if isinstance(module, nn.Linear | nn.Embedding):
             writes = name.endswith(("output_projection", "down"))
             if modern:
