@@ -3,6 +3,7 @@
 Importing this package imports no torch; each name below loads its room when it is first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from glassgpt.skeleton import DummyGPTModel as DummyGPTModel
 
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other spin a little and then sleep. The default is to spin on, which on a machine
+# with other work takes the core from the thread that is waited for (figures in docs/log.md). It acts where torch is
+# imported after this, and leaves a value of the user's alone.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "train": "glassgpt.api",

@@ -1,5 +1,18 @@
-"""`python -m glassgpt`, so that launchers such as torchrun can start it."""
+"""The `glassgpt` command; also `python -m glassgpt`, so that launchers such as torchrun can start it."""
 
-from glassgpt.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line. A Ctrl-C is one line even while the command is still being imported."""
+    try:
+        from glassgpt.cli.main import main as command
+
+        command()
+    except KeyboardInterrupt:
+        print("glassgpt: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

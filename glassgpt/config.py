@@ -234,7 +234,8 @@ class RunConfig:
             value = getattr(self, name)
             _require(value is None or value >= 1, f"run.{name}", value, "must be at least 1")
         minutes = self.minutes
-        _require(minutes is None or minutes > 0, "run.minutes", minutes, "must be above 0, such as 10 or 0.5")
+        rule = f"must be above 0 and at most {LONGEST:,} (a year), such as 10 or 0.5"
+        _require(minutes is None or 0 < minutes <= LONGEST, "run.minutes", minutes, rule)
         lengths = [name for name in ("minutes", "steps", "tokens") if getattr(self, name) is not None]
         if len(lengths) > 1:
             given = " and ".join(f"run.{name} is {getattr(self, name)}" for name in lengths)
@@ -298,6 +299,9 @@ class Settings:
 
 SECTIONS: dict[str, type] = {"model": GPTConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
 """Section of config.yaml and of `--section.field` -> its dataclass."""
+
+LONGEST = 525_600
+"""Minutes of a run, at most."""
 
 DIALECTS = {"h_heads": "n_heads", "emb_dim": "embedding_dim", "drop_rate": "dropout_rate"}
 """Names in the seed's dictionary and in the book's -> ours; `from_dict` takes them."""

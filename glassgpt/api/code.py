@@ -127,7 +127,7 @@ class Code:
             line = self._line_of(error)
             if line is None:
                 raise
-            what = " ".join(str(error).split())
+            what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
             raise InputError(f"{self.path}, line {line}: {type(error).__name__}: {what}; mend the file") from error
 
     def _line_of(self, error: Exception) -> int | None:
@@ -159,7 +159,8 @@ def read_code(path: Path) -> Code:
     names = ("Model", "make_model", "make_optimizer")
     found = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if not found:
-        raise InputError(f"{path} defines none of {', '.join(names)}: see help(glassgpt.api.code)")
+        shown = "`python -m pydoc glassgpt.api.code` shows how"
+        raise InputError(f"{path} defines none of {', '.join(names)}: {shown}")
     for name, value in found.items():
         if not callable(value):
             raise InputError(f"{path}: {name} is {value!r}, but must be a class or a function")

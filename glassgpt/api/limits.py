@@ -53,7 +53,7 @@ def memory_note(chosen: Settings) -> list[str]:
     done = ["activations are computed twice"] * bool(chosen.run.recompute)
     if chosen.optim.accumulation > 1:
         done.append(f"a batch in {chosen.optim.accumulation} parts")
-    return [f"to stay inside {chosen.run.max_memory}: {', '.join(done) or 'nothing had to be done'}"]
+    return [f"to stay inside {chosen.run.max_memory}: {', '.join(done)}"] if done else []
 
 
 def refuse_what_memory_cannot_hold(chosen: Settings) -> None:

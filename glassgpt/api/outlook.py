@@ -66,13 +66,16 @@ class Outlook:
         on_the_way = evaluations * (costs.save + costs.evaluation + costs.sample)
         seconds = elapsed + (plan.total_steps - start.step) * costs.step + on_the_way + costs.closing
         memory = training_memory(chosen.model, optim, chosen.run, interpreter_bytes)
+        tokens = plan.total_steps * start.batches.tokens_per_step
+        forecast = start.choice.forecast if start.choice else None
+        score = forecast.bits_per_byte(tokens) if forecast else _foreseen(start.directory.path / PLAN_FILE)
         return Costs(
             parameters=parameters,
             steps=plan.total_steps,
-            tokens=plan.total_steps * start.batches.tokens_per_step,
+            tokens=tokens,
             seconds=self.budget.seconds if self.budget else seconds,
             tokens_per_s=start.batches.tokens_per_step / max(costs.step, 1e-9),
-            bits_per_byte=start.choice.bits_per_byte if start.choice else _foreseen(start.directory.path / PLAN_FILE),
+            bits_per_byte=score,
             memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
             checkpoint_bytes=checkpoint_bytes(chosen.model, optim=chosen.optim),
         )

@@ -8,11 +8,12 @@ from typing import Any
 
 from glassgpt import settings
 from glassgpt.api import minutes
+from glassgpt.api.choice import read
 from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
-from glassgpt.api.texts import cache_folder, lasting, prepared_again, reading_notes, run_name
+from glassgpt.api.texts import cache_folder, lasting, prepared_again, run_name
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
@@ -21,14 +22,13 @@ from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared, prepare
 from glassgpt.optim.schedule import StepPlan
-from glassgpt.planning.choose import Choice, choose, text_facts
+from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError
-from glassgpt.text.documents import read_documents
 from glassgpt.text.tokenizer import Tokenizer
-from glassgpt.training.probe import PROBED, machine_speed
 
 EVALUATIONS = 10
 """In a run of steps, where run.eval_every does not say otherwise."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -92,27 +92,11 @@ def new_start(
     code = settled_code(run.code, code)
     run = dataclasses.replace(run, code=code.recorded_as)
     texts = list(sources) or stored.get("text") or ["pydoc"]
-    cache = cache_folder(data)
-    if run.minutes:
-        minutes.refuse_too_short(run.minutes, elapsed())
-        limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
-        data = dataclasses.replace(data, max_bytes=limit)
-    reading = read_documents(texts, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
-    notes = reading_notes(reading)
-    speed = choice = None
-    if run.minutes:
-        notes += minutes.share_note(reading, texts)
-        speed = machine_speed(on_this_machine(run, PROBED, code))
-        facts = text_facts(document.text for document in reading.documents)
-        left = 60 * run.minutes - elapsed()
-        choice = choose(facts, speed, left, merged)
-        if choice.seconds < left:
-            used = round((60 * run.minutes - left + choice.seconds) / 60, 2)
-            notes.append(f"uses {used:g} of {run.minutes:g} minutes: more passes over this text would make it worse")
-            run = dataclasses.replace(run, minutes=used)
-        data = dataclasses.replace(data, tokenizer=choice.tokenizer)
+    found = read(texts, data, run, merged, code, elapsed)
+    data, run, choice, notes, cache = found.data, found.run, found.choice, [*found.notes], cache_folder(found.data)
+    if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
-    prepared = prepare(reading.documents, data, cache)
+    prepared = prepare(found.reading.documents, data, cache)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
     if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by
@@ -120,7 +104,7 @@ def new_start(
         merged["model"]["context_length"] = min(choice.model["context_length"], longest)
     chosen = Settings.from_dict(
         {
-            "text": [lasting(source, reading, cache) for source in texts],
+            "text": [lasting(source, found.reading, cache) for source in texts],
             "prepared": prepared.hash,
             **merged,
             "data": settings.to_dict(data),
@@ -129,8 +113,8 @@ def new_start(
         }
     )
     chosen, step_plan = _settle(chosen, prepared, code)
-    if speed and run.minutes:
-        minutes.refuse_too_short(run.minutes, elapsed(), chosen, speed, prepared.facts.val_tokens)
+    if found.speed and run.minutes:
+        minutes.refuse_too_short(run.minutes, elapsed(), chosen, found.speed, prepared.facts.val_tokens)
     refuse_what_memory_cannot_hold(chosen)
     notes += memory_note(chosen)
     if code.is_given:

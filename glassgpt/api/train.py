@@ -1,9 +1,11 @@
 """train(): a text in, a GPT out."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +157,19 @@ def train(
             sources, given, preset_name=preset, config_file=config_file, out=out_path,
             elapsed=lambda: clock() - began, code=code,
         )  # fmt: skip
-    with start.code.blamed():
-        return _train(start, listener or Silent(), clock, began)
+    if resume is not None:
+        began = clock()  # only the first start of a run counts
+    try:
+        with start.code.blamed():
+            found = _train(start, listener or Silent(), clock, began)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            start.directory.path.rmdir()  # where nothing came into it
+        raise
+    if listener is None and found.overrun:
+        over = f"took {found.measured.seconds:.1f} s, {found.overrun:.1f} s more than it was given"
+        warnings.warn(f"the run in {found.directory} {over}", stacklevel=2)
+    return found
 
 
 def _train(start: Start, listener: Listener, clock: Callable[[], float], began: float) -> Run:

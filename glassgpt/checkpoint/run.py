@@ -155,7 +155,8 @@ def new_run(out: str | None, name: str) -> RunDirectory:
                 continue
             return RunDirectory(path)
     except OSError as error:
-        raise InputError(f"cannot make the directory {error.filename}: {error.strerror}; choose --out") from None
+        why = f"cannot make the directory {error.filename}: {error.strerror}"
+        raise InputError(f"{why}; choose another with --out") from None
 
 
 def find_checkpoint(directory: str | Path | None) -> Path:

@@ -67,6 +67,7 @@ def compare(
     view = View(sys.stderr if as_json else sys.stdout)
     variants = {name: arguments for name, (arguments, _) in given.items()}
     code = 0
+    view.line(f"{len(given)} settings, {seeds} runs each; first a step of each, to find what cannot work")
     try:
         found = compare_variants(
             variants, text=text or (), seeds=seeds, steps=steps, tokens=tokens, minutes=minutes, out=out, watcher=view

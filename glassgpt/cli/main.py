@@ -52,9 +52,6 @@ TAKES_SETTINGS = ("train", "plan")
 
 def main() -> None:
     """The entry point of the `glassgpt` command."""
-    # Threads of torch that wait for each other spin a little and then sleep. The default is to spin on, which on a
-    # machine with other work takes the core from the thread that is waited for (figures in docs/log.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)

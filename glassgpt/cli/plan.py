@@ -1,18 +1,24 @@
-"""`glassgpt plan`: what a model is and costs, from its config alone. Torch is not needed."""
+"""`glassgpt plan`: what a model is and costs, from its config alone; torch is needed for `--minutes` only."""
 
 import json
 import os
+import shlex
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from glassgpt import settings
+from glassgpt.cli.process import began
 from glassgpt.cli.words import count, size
 from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.settings import InputError
+
+if TYPE_CHECKING:
+    from glassgpt.planning.plan import Plan
 
 COUNTS = ("run.dtype", "run.recompute", "run.kernel", "run.threads")
 """What of the sections `data` and `run` changes the memory of training."""
@@ -24,6 +30,7 @@ def plan(
     what: str = "gpt2-small",
     /,
     *,
+    minutes: float | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:
@@ -36,13 +43,17 @@ def plan(
     ----------
     what
         A preset, a run, a checkpoint, any Hugging Face directory, or a text (the model that
-        `train --steps` takes for it).
+        `train --steps` takes for it, or with --minutes what that many minutes of `train` would train).
+    minutes
+        Time of a run on the text: says what would be trained in it on this machine, whose speed is measured.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
     from glassgpt.planning.plan import plan as plan_of
 
     given = overrides or {}
+    if minutes is not None:
+        return _plan_of_minutes(what, minutes, given, as_json)
     for section in ("data", "run"):
         for field in given.get(section, {}):
             if f"{section}.{field}" not in COUNTS:
@@ -54,7 +65,50 @@ def plan(
     if as_json:
         print(json.dumps({"name": name, "model": config.to_dict()} | result.to_dict()))
         return 0
+    _print(name, about, config, optim, run, result)
+    if what in ("gpt2-small", "gpt2-124m", "gpt2") and not given.get("model"):
+        from glassgpt.planning.parameters import meanings_of_124m
 
+        print('\n"124M" has four meanings')
+        for meaning, number in meanings_of_124m().items():
+            print(f"  {number:>12,}  {meaning}")
+    print("\n(MB are 2^20 bytes, as in the chapter.)")
+    print(f"\nNext: {_next(what, name)}", file=sys.stderr)
+    return 0
+
+
+def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]], as_json: bool) -> int:
+    """What `train TEXT --minutes` would do."""
+    if text in PRESETS or Path(text, "config.json").exists() or Path(text, "config.yaml").exists():
+        raise InputError(f"--minutes plans a run on a text, and {text} is none: give a text, or leave --minutes out")
+    from glassgpt.api.choice import foresee
+    from glassgpt.planning.plan import plan as plan_of
+
+    started = began()
+    run = {**given.get("run", {}), "minutes": minutes}
+    foreseen = foresee([text], {**given, "run": run}, lambda: time.perf_counter() - started)
+    choice, model, optim = foreseen.choice, foreseen.model, foreseen.optim
+    result = plan_of(model, optim, foreseen.run)
+    if as_json:
+        chosen = {"tokenizer": choice.tokenizer, "optim": choice.optim, "why": choice.why}
+        chosen |= {"minutes": foreseen.run.minutes, "steps": choice.steps, "bits_per_byte": choice.bits_per_byte}
+        print(json.dumps({"name": text, "model": model.to_dict()} | chosen | result.to_dict()))
+        return 0
+    score = "" if choice.bits_per_byte is None else f", to about {choice.bits_per_byte:.2f} bits per byte"
+    batch = f"{optim.batch_size} x {model.context_length} tokens"
+    about = [
+        f"{foreseen.run.minutes:g} minutes: about {choice.steps:,} steps of {batch}, {optim.name}{score}",
+        *choice.why,
+        *foreseen.found.notes,
+    ]
+    _print(text, "\n".join(about), model, optim, foreseen.run, result)
+    print("\n(MB are 2^20 bytes, as in the chapter.)")
+    print(f"\nNext: glassgpt train {shlex.quote(text)} --minutes {minutes:g}", file=sys.stderr)
+    return 0
+
+
+def _print(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan") -> None:
+    """The tables."""
     total = sum(result.parameters.values())
     shape = f"{config.n_layers} layers, {config.embedding_dim} wide, {config.n_heads} heads"
     print(f"{name}: {config.architecture}, {shape}")
@@ -81,15 +135,6 @@ def plan(
     print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")
     print(f"  {'backward':<22}{count(flops['backward']):>15} FLOP")
     print(f"  {'in the cache':<22}{size(result.cache_bytes_per_token):>15}")
-    if what in ("gpt2-small", "gpt2-124m", "gpt2") and not given.get("model"):
-        from glassgpt.planning.parameters import meanings_of_124m
-
-        print('\n"124M" has four meanings')
-        for meaning, number in meanings_of_124m().items():
-            print(f"  {number:>12,}  {meaning}")
-    print("\n(MB are 2^20 bytes, as in the chapter.)")
-    print(f"\nNext: {_next(what, name)}", file=sys.stderr)
-    return 0
 
 
 def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:

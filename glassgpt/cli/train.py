@@ -76,11 +76,12 @@ def train(
     if val_fraction is not None:
         given.setdefault("data", {})["val_fraction"] = str(val_fraction)
 
-    from glassgpt.api.train import train as train_run
     from glassgpt.training.interruption import Interrupted
 
     try:
         with view:
+            from glassgpt.api.train import train as train_run  # which brings torch: the view is there already
+
             run = train_run(
                 text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,
                 out=out, resume=resume, config=config, trust_code=trust_code, listener=view, began=began(),

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from glassgpt.training.metrics import Metrics
 
 
+WIDEST = 120
+"""Columns of the live lines, at most: on a wider terminal the eye would lose them."""
+
+
 class PlainView:
     """Plain lines, about twenty a run and one an evaluation; also what both views share."""
 
@@ -64,10 +68,12 @@ class PlainView:
         width = self.console.width if self.console.is_terminal else 10_000
         for row in header(start, costs, validated_tokens, elapsed):
             self.line(textwrap.fill(row, width, subsequent_indent=" " * 12, break_on_hyphens=False))
-        if costs.bits_per_byte is not None:
-            sample = nearest(costs.bits_per_byte)
-            about = f"(recorded at {sample.bits_per_byte:.2f} bits per byte)"
-            self.line(f"  {'writing':<10}expect writing about like this {about}:")
+        if start.choice and costs.bits_per_byte is not None:
+            facts = start.choice.facts
+            sample = nearest(costs.bits_per_byte, facts.ngram, facts.repetition)
+            about = f"(a model of {sample.source}, at {sample.bits_per_byte:.2f} bits per byte)"
+            row = f"  {'writing':<10}expect writing about like this {about}:"
+            self.line(textwrap.fill(row, width, subsequent_indent=" " * 12))
             self.console.print(Text(_indented(sample.text), style="dim"))
         self.line()
 
@@ -149,6 +155,7 @@ class LiveView(PlainView):
 
     def __enter__(self) -> None:
         self.live.start()
+        self.live.update(Text("reading the text, measuring this machine ...", style="dim"))
 
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(KeyboardInterrupt):
@@ -163,7 +170,7 @@ class LiveView(PlainView):
         if now - self.drawn_at < 0.1:
             return
         self.drawn_at = now
-        width = self.console.width
+        width = min(self.console.width, WIDEST)
         label = "loss "
         curve = loss_blocks(self.losses, max(10, width - len(label) - 16))
         ends = f" {self.losses[0]:.2f} > {metrics.loss:.2f}"
@@ -179,7 +186,11 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
     documents = f"{facts.documents:,} documents" if facts.documents > 1 else "1 document"
     part = "" if validated_tokens >= facts.val_tokens else f"; on the way, {count(validated_tokens)} tokens of it"
     grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
-    where = f"{run.device}, {run.dtype}" + (f", {run.threads} threads" if run.device == "cpu" else "")
+    where = f"{run.device}, {run.dtype}" + (f", {_number(run.threads, 'thread')}" if run.device == "cpu" else "")
+    where += ", native step" if run.kernel == "native" else ""
+    kinds = f"{facts.vocab_size:,} different"
+    if facts.tokenizer == "chars":
+        kinds = f"{facts.vocab_size:,} different, the text's characters and all other bytes"
     resumed = f", resumed from {start.checkpoint.name}" if start.checkpoint else ""
     left = costs.seconds - elapsed
     score = "" if costs.bits_per_byte is None else f"; about {costs.bits_per_byte:.2f} bits per byte"
@@ -187,11 +198,12 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
     rows = [
         ("text", f"{_names(chosen.text)}: {documents}, {facts.characters:,} characters"),
         ("", f"validation: the last {facts.val_fraction:.1%}, {facts.val_characters:,} characters{part}"),
-        ("tokens", f"{facts.tokenizer}: {facts.vocab_size:,} different, {facts.train_tokens:,} to train on"),
+        ("tokens", f"{facts.tokenizer}: {kinds}, {facts.train_tokens:,} to train on"),
         (
             "model",
-            f"{model.architecture}: {model.n_layers} layers, {model.embedding_dim} wide, {model.n_heads} heads{grouped}"
-            f", context {model.context_length}: {count(costs.parameters)} parameters",
+            f"{model.architecture}: {_number(model.n_layers, 'layer')}, {model.embedding_dim} wide, "
+            f"{_number(model.n_heads, 'head')}{grouped}, context {model.context_length}: "
+            f"{count(costs.parameters)} parameters",
         ),
         (
             "training",
@@ -201,7 +213,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
         (
             "expect",
-            f"{duration(left)}, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
+            f"{duration(left)} from here, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
             f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
         ),
         *(("why" if not number else "", line) for number, line in enumerate(start.choice.why if start.choice else ())),
@@ -209,6 +221,10 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         *(("note", note) for note in start.notes),
     ]
     return [f"GlassGPT {__version__}", *(f"  {name:<10}{value}" for name, value in rows)]
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _names(texts: list[str]) -> str:

@@ -45,7 +45,9 @@ BYTES_PER_ENTRY = 1000
 """Of text that a token of the vocabulary should have: fewer would be learned by heart."""
 TOKENS_PER_STEP = 1024
 MANY_TOKENS = 2e7
-"""From here on a step takes more tokens, as the root of how many there are."""
+"""From here on a step takes more tokens, as the root of how many there are,"""
+MOST_PER_STEP = 2**19
+"""up to this (GPT-3's smallest model, Brown et al. 2020, table 2.1), and a 64th of the text."""
 
 
 def head_count(width: int) -> int:
@@ -85,6 +87,24 @@ class Speed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a model will score on the validation text, by the law, from how much it is trained."""
+
+    ngram: float
+    blocks: float
+    """Millions of parameters."""
+    unique: float
+    """Megabytes of training text."""
+    bytes_per_token: float
+    dropout: float
+
+    def bits_per_byte(self, tokens: float) -> float:
+        """After training on so many tokens."""
+        seen = max(1e-3, tokens * self.bytes_per_token / 1e6)
+        return self.ngram * law().ratio(self.blocks, seen, self.unique, self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """What to train. The dictionaries hold only what was not given."""
 
@@ -93,10 +113,21 @@ class Choice:
     optim: dict[str, Any]
     seconds: float
     """Of training; less than there were where more passes over the text would make the model worse."""
-    bits_per_byte: float | None
-    """What the validation text should cost at the end; None where the user's own sizes leave no ground to say."""
+    steps: int
+    """About how many that are."""
+    tokens_per_step: int
+    forecast: Forecast | None
+    """Of the score; None where the user's own settings, or a text of one line, leave no ground to say."""
     why: tuple[str, str]
     """Two lines for the user."""
+    facts: TextFacts
+    """What it follows from."""
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Foreseen of so many steps."""
+        tokens = self.steps * self.tokens_per_step
+        return self.forecast.bits_per_byte(tokens) if self.forecast else None
 
 
 def text_facts(texts: Iterable[str]) -> TextFacts:
@@ -124,9 +155,10 @@ class _Candidate:
     model: dict[str, Any]
     optim: dict[str, Any]
     steps: int
+    tokens_per_step: int
     seconds: float
-    epochs: float
     bits_per_byte: float
+    forecast: Forecast
     parameters: int
 
 
@@ -156,14 +188,16 @@ def choose(
         model={name: value for name, value in best.model.items() if name not in model},
         optim={name: value for name, value in best.optim.items() if name not in optim},
         seconds=best.seconds,
-        bits_per_byte=best.bits_per_byte if free and modern else None,
+        steps=best.steps,
+        tokens_per_step=best.tokens_per_step,
+        forecast=best.forecast if free and modern else None,
         why=(
-            f"in {best.seconds:.0f} s at {gigaflops:,.0f} GFLOP/s, {best.steps:,} steps of "
-            f"{best.parameters / 1e6:.1f} million parameters see the text {best.epochs:.1f} times: larger would see "
-            "too little of it, smaller learn too little",
-            f"{facts.characters:,} characters, {facts.distinct:,} different: {_reason(best.tokenizer)}; an n-gram "
-            f"model scores {facts.ngram:.2f} bits per byte, this should reach {best.bits_per_byte:.2f}",
+            f"{best.parameters / 1e6:.1f} M parameters learn most in {best.seconds:.0f} s at {gigaflops:,.0f} "
+            "GFLOP/s: more would see too little, fewer hold too little",
+            f"{facts.distinct:,} different characters: {_reason(best.tokenizer)}; an n-gram model of this text scores "
+            f"{facts.ngram:.2f} bits per byte",
         ),
+        facts=facts,
     )
 
 
@@ -180,13 +214,13 @@ def _candidate(
     }  # fmt: skip
     if given_model.get("architecture", "modern") != "modern":
         del chosen["norm_eps"]
-    config = GPTConfig.from_dict({"vocab_size": _vocab_size(tokenizer, facts)} | chosen | given_model)
-    constants = law()
+    config = GPTConfig.from_dict({"vocab_size": vocabulary_size(tokenizer, facts)} | chosen | given_model)
     per_token = _bytes_per_token(tokenizer, facts)
     batch, steps = 0, 0
     settled: dict[str, Any] = {}
     for _ in range(2):  # the batch follows from how many tokens there are, and they from the batch
         tokens_per_step = TOKENS_PER_STEP * max(1.0, steps * batch * config.context_length / MANY_TOKENS) ** 0.5
+        tokens_per_step = min(tokens_per_step, max(TOKENS_PER_STEP, min(MOST_PER_STEP, facts.bytes / per_token / 64)))
         parts = int(given_optim.get("accumulation", 1))
         batch = max(1, round(tokens_per_step / config.context_length / parts)) * parts
         batch = int(given_optim.get("batch_size", batch))
@@ -195,18 +229,22 @@ def _candidate(
         steps = max(1, int(seconds / step))
     settled["warmup"] = max(1, min(50, steps // 20))
     counted = parameters(config)
-    seen = steps * batch * config.context_length * per_token / 1e6
-    unique = max(1e-3, 0.9 * facts.bytes / 1e6)
-    blocks = max(1e-3, (counted["attention"] + counted["feed_forward"]) / 1e6)
-    score, share = min(
-        (facts.ngram * constants.ratio(blocks, share * seen, unique, config.dropout_rate), share) for share in SHARES
+    forecast = Forecast(
+        ngram=facts.ngram,
+        blocks=max(1e-3, (counted["attention"] + counted["feed_forward"]) / 1e6),
+        unique=max(1e-3, 0.9 * facts.bytes / 1e6),
+        bytes_per_token=per_token,
+        dropout=config.dropout_rate,
     )
+    tokens = steps * batch * config.context_length
+    score, share = min((forecast.bits_per_byte(share * tokens), share) for share in SHARES)
     sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(given_model)
     if sizes_given or not tokenizer.startswith("bpe:") or facts.repetition >= 0.9 or config.architecture != "modern":
         share = 1.0  # the law was not fitted to these, or the user has decided
     return _Candidate(
-        tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)), seconds=share * seconds,
-        epochs=share * seen / unique, bits_per_byte=score, parameters=sum(counted.values()),
+        tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)),
+        tokens_per_step=batch * config.context_length, seconds=share * seconds,
+        bits_per_byte=score, forecast=forecast, parameters=sum(counted.values()),
     )  # fmt: skip
 
 
@@ -244,5 +282,6 @@ def _context(facts: TextFacts, seconds: float) -> int:
     return wanted if wanted <= most else 1 << (most.bit_length() - 1)
 
 
-def _vocab_size(tokenizer: str, facts: TextFacts) -> int:
+def vocabulary_size(tokenizer: str, facts: TextFacts) -> int:
+    """How many tokens a tokenizer will have, or about so many."""
     return parse_spec(tokenizer)[1] or {"gpt2": 50257, "bytes": 257}.get(tokenizer, facts.distinct + 257)

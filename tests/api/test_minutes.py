@@ -1,6 +1,7 @@
 """Runs of minutes, on a clock that the test moves: they end when they should, and their plan can be repeated."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from small_runs import StopAt, weights
 
 import glassgpt
 from glassgpt import InputError
+from glassgpt.api import choice
 from glassgpt.api import minutes as minutes_of
-from glassgpt.api import start
 from glassgpt.api.train import Silent
 from glassgpt.data.batches import Batches
 from glassgpt.evaluation.bits_per_byte import Evaluation
@@ -53,7 +54,8 @@ def use(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
         return BATCH(self, step)
 
     monkeypatch.setattr(Batches, "batch", batch)
-    monkeypatch.setattr("glassgpt.api.start.machine_speed", lambda run: Speed(flops_per_s=1e11, seconds_per_layer=5e-4))
+    speed = Speed(flops_per_s=1e11, seconds_per_layer=5e-4)
+    monkeypatch.setattr("glassgpt.api.choice.machine_speed", lambda run: speed)
     return clock
 
 
@@ -105,7 +107,8 @@ def test_a_machine_that_slows_down_gets_fewer_steps_and_one_that_stops_says_so(
     assert 28 <= run.measured.seconds <= 32
     assert run.history[-1].lr < 1e-3, "the rate has decayed all the same"
     stops = use(Clock(0.5, later=(25, 90.0)), monkeypatch)
-    run = glassgpt.train(story_file, minutes=0.5, out="stops", clock=stops, **TINY)
+    with pytest.warns(UserWarning, match="more than it was given"):
+        run = glassgpt.train(story_file, minutes=0.5, out="stops", clock=stops, **TINY)
     assert run.overrun > 60
     assert run.to_dict()["overrun"] == run.overrun
 
@@ -160,6 +163,19 @@ def test_resuming_follows_the_recorded_plan_though_the_machine_has_become_slower
     assert [replayed[line.step] for line in planned] == [(line.loss, line.lr) for line in planned]
 
 
+def test_a_run_that_ends_before_it_has_anything_leaves_no_directory(
+    story_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        assert Path("a").is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["glassgpt.api.train"], "look_ahead", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        glassgpt.train(story_file, minutes=0.5, out="a", clock=use(Clock(0.5), monkeypatch), **TINY)
+    assert not Path("a").exists()
+
+
 def test_more_minutes_go_on_with_a_run_that_has_ended(story_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = glassgpt.train(story_file, minutes=0.25, out="a", clock=use(Clock(0.5), monkeypatch), **TINY)
     with pytest.raises(InputError, match="give more with --minutes"):
@@ -175,9 +191,9 @@ def test_more_minutes_go_on_with_a_run_that_has_ended(story_file: Path, monkeypa
 def test_everything_is_chosen_where_nothing_is_given_and_written_down(
     story_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = start.machine_speed
+    measured = choice.machine_speed
     clock = use(Clock(1.0), monkeypatch)
-    monkeypatch.setattr("glassgpt.api.start.machine_speed", measured)
+    monkeypatch.setattr("glassgpt.api.choice.machine_speed", measured)
     run = glassgpt.train(story_file, minutes=0.2, out="a", clock=clock)
     chosen = settings_of("a")
     assert chosen["model"]["architecture"] == "modern"

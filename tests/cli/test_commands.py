@@ -82,6 +82,12 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     on_validation = json.loads(command("eval", "runs/text", "--json").stdout)
     assert on_validation["bits_per_byte"] == pytest.approx(trained["val_bpb"])
 
+    of_minutes = json.loads(command("plan", "text.txt", "--minutes", "2", "--json").stdout)
+    assert of_minutes["steps"] > 0
+    assert of_minutes["model"]["architecture"] == "modern"
+    assert of_minutes["tokenizer"]
+    assert of_minutes["parameters"]["total"] > 0
+
     planned = json.loads(command("plan", "runs/text", "--json").stdout)
     assert planned["parameters"]["total"] == trained["parameters"]
     assert {"by_component", "total"} <= set(planned["parameters"])

@@ -123,12 +123,15 @@ def test_the_predicted_step_follows_the_two_numbers_of_the_machine() -> None:
     assert Speed(flops_per_s=1e9, seconds_per_layer=0).step_seconds(model, OptimConfig()) == pytest.approx(2 * half)
 
 
-def test_the_sample_that_is_shown_is_the_nearest_by_score() -> None:
+def test_the_sample_that_is_shown_is_of_the_text_most_alike_and_as_good() -> None:
     samples = expectation.writing_samples()
-    assert len(samples) >= 3
-    assert [s.bits_per_byte for s in samples] == sorted(s.bits_per_byte for s in samples)
+    assert len({sample.source for sample in samples}) >= 3
+    assert all(30 < len(sample.text) < 600 for sample in samples)
     for sample in samples:
-        assert expectation.nearest(sample.bits_per_byte + 1e-6) == sample
-        assert 30 < len(sample.text) < 600
-    assert expectation.nearest(0.1) == samples[0]
-    assert expectation.nearest(99.0) == samples[-1]
+        assert expectation.nearest(1.001 * sample.bits_per_byte, sample.ngram, sample.repetition) == sample
+        harder = expectation.nearest(2 * sample.bits_per_byte, 2 * sample.ngram, sample.repetition)
+        assert harder == sample, "of a text twice as hard, twice the score is as good"
+    for source in {sample.source for sample in samples}:
+        of_it = [sample for sample in samples if sample.source == source]
+        assert expectation.nearest(0.01, of_it[0].ngram, of_it[0].repetition) == of_it[0]
+        assert expectation.nearest(99.0, of_it[0].ngram, of_it[0].repetition) == of_it[-1]
