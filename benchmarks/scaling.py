@@ -12,27 +12,35 @@ import itertools
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from glassgpt.planning.difficulty import Difficulty, difficulty
 from glassgpt.planning.scaling import Law
 
 RUNS = Path(__file__).parent / "scaling.jsonl"
 LAW = Path(__file__).parent.parent / "glassgpt" / "planning" / "scaling.json"
 SIZES = ((2, 64), (4, 128), (4, 192), (6, 256))
 """(n_layers, embedding_dim)"""
-NAMES = ("e", "a", "alpha", "b", "beta", "c", "gamma", "delta", "kappa", "eta")
+START = {
+    "e": 0.1, "a": 0.3, "alpha": 0.2, "b": 0.5, "beta": 0.3, "c": 0.03, "gamma": 1.0, "delta": 0.5, "kappa": 7.0,
+    "eta": 0.7,
+}  # fmt: skip
+"""Where the fit begins, about; these are above 0."""
+POWERS = {"g": 0.95, "z": 0.25, "r": -0.2, "s": 0.2, "q": -0.4}
+"""These may have either sign."""
 
 
 def run_one(text: str, tokenizer: str, n_layers: int, width: int, tokens: int, dropout: float) -> dict[str, Any]:
     """One run on one thread, so that two fit the machine; what the law needs to know of it."""
     import glassgpt
     from glassgpt.planning.choose import RECIPE, head_count
-    from glassgpt.planning.difficulty import ngram_bits_per_byte
     from glassgpt.planning.parameters import parameters
 
     context, batch = 256, 4
@@ -56,7 +64,7 @@ def run_one(text: str, tokenizer: str, n_layers: int, width: int, tokens: int, d
         "dropout": dropout,
         "blocks": by_component["attention"] + by_component["feed_forward"], "vocab_size": facts["vocab_size"],
         "tokens": run.measured.tokens, "bytes_per_token": bytes_per_token, "unique_bytes": 0.9 * len(content),
-        "ngram": ngram_bits_per_byte(content.decode()), "bpb": run.bits_per_byte,
+        **asdict(difficulty([content.decode()])), "bpb": run.bits_per_byte,
     }  # fmt: skip
 
 
@@ -71,7 +79,7 @@ def collect(
     ):
         blocks = layers * 12 * width * width
         tokens = int(flops / (6 * (blocks + 512 * width)) / 1024) * 1024
-        if not 300_000 <= tokens <= 12_000_000:
+        if not 300_000 <= tokens <= 20_000_000:
             continue
         job = (text, tokenizer, layers, width, tokens, dropout)
         if (Path(text).name, *job[1:]) not in done:
@@ -89,46 +97,54 @@ def key(run: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(run[name] for name in ("text", "tokenizer", "n_layers", "embedding_dim", "tokens", "dropout"))
 
 
-def fit() -> None:
-    """Least squares of the relative errors, from many random beginnings, by a plain pattern search."""
+def fit(restarts: int = 8, steps: int = 4000) -> None:
+    """Least squares of the relative errors, by Adam on the logarithms of the constants, from several beginnings."""
     runs = [json.loads(line) for line in RUNS.read_text().splitlines()]
-    n = np.array([run["blocks"] for run in runs]) / 1e6
-    d = np.array([run["tokens"] * run["bytes_per_token"] for run in runs]) / 1e6
-    u = np.array([run["unique_bytes"] for run in runs]) / 1e6
-    dropout = np.array([run["dropout"] for run in runs])
-    measured = np.array([run["bpb"] / run["ngram"] for run in runs])
-    tokenizers = sorted({run["tokenizer"] for run in runs})
+
+    def column(of: Callable[[dict[str, Any]], float]) -> torch.Tensor:
+        return torch.tensor([of(run) for run in runs], dtype=torch.float64)
+
+    n, d, u = (
+        column(of) / 1e6
+        for of in (lambda r: r["blocks"], lambda r: r["tokens"] * r["bytes_per_token"], lambda r: r["unique_bytes"])
+    )
+    t, dropout, measured = (column(lambda r, name=name: r[name]) for name in ("bytes_per_token", "dropout", "bpb"))
+    text = Difficulty(ngram=column(lambda r: r["ngram"]), deflated=column(lambda r: r["deflated"]))  # type: ignore
     per_token = {
         name: round(float(np.mean([run["bytes_per_token"] for run in runs if run["tokenizer"] == name])), 3)
-        for name in tokenizers
+        for name in sorted({run["tokenizer"] for run in runs})
     }
+    rest = {"bytes_per_token": per_token, "runs": len(runs)}
 
-    def law_of(point: np.ndarray) -> Law:
-        numbers = {name: float(f"{value:.4g}") for name, value in zip(NAMES, np.exp(point), strict=True)}
-        return Law(**numbers, bytes_per_token=per_token, runs=len(runs), rms_error=0.0)
+    def errors(logs: torch.Tensor, powers: torch.Tensor) -> torch.Tensor:
+        values = dict(zip(START, logs.exp(), strict=True)) | dict(zip(POWERS, powers, strict=True))
+        law = Law(**values, **rest, rms_error=0.0)
+        return law.bits_per_byte(text, n, d, u, t, dropout) / measured - 1  # type: ignore
 
-    def error(point: np.ndarray) -> float:
-        return float(np.mean((law_of(point).ratio(n, d, u, dropout) / measured - 1) ** 2))  # pyrefly: ignore
-
-    random = np.random.default_rng(0)
-    best, least = np.zeros(len(NAMES)), math.inf
-    for _ in range(40):
-        point = np.log([0.6, 0.1, 0.4, 0.3, 0.5, 0.005, 1.0, 0.5, 5.0, 0.1]) + random.normal(0, 0.7, len(NAMES))
-        step, here = 0.3, error(point)
-        while step > 1e-4:
-            trial = point + random.normal(0, step, len(NAMES)) * (random.random(len(NAMES)) < 0.5)
-            there = error(trial)
-            if there < here:
-                point, here, step = trial, there, min(0.5, step * 1.3)
-            else:
-                step *= 0.985
-        if here < least:
-            best, least = point, here
-    law = replace(law_of(best), rms_error=round(least**0.5, 4))
-    errors = law.ratio(n, d, u, dropout) / measured - 1  # pyrefly: ignore
-    print(f"{law}\nlargest error {abs(errors).max():.3f}")
-    for run, off in sorted(zip(runs, errors, strict=True), key=lambda pair: -abs(pair[1]))[:8]:
-        print(f"{off:+.3f} {run}")
+    best, found = math.inf, (torch.empty(0), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(restarts):
+        noise = torch.randn(len(START), generator=generator, dtype=torch.float64)
+        logs = (torch.tensor([*START.values()], dtype=torch.float64).log() + 0.4 * noise).requires_grad_()
+        powers = torch.tensor([*POWERS.values()], dtype=torch.float64, requires_grad=True)
+        adam = torch.optim.Adam([logs, powers], lr=0.02)
+        decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.01, steps)
+        for _ in range(steps):
+            adam.zero_grad()
+            loss = errors(logs, powers).square().mean()
+            loss.backward()
+            adam.step()
+            decay.step()
+        if loss.item() < best:
+            best, found = loss.item(), (logs.detach(), powers.detach())
+    off = errors(*found)
+    constants = {**dict(zip(START, found[0].exp().tolist())), **dict(zip(POWERS, found[1].tolist()))}
+    law = Law(
+        **{name: float(f"{value:.4g}") for name, value in constants.items()}, **rest, rms_error=round(best**0.5, 4)
+    )
+    print(f"{law}\nlargest error {float(off.abs().max()):.3f}")
+    for run, error in sorted(zip(runs, off.tolist(), strict=True), key=lambda pair: -abs(pair[1]))[:8]:
+        print(f"{error:+.3f} {run}")
     LAW.write_text(json.dumps(asdict(law), indent=2) + "\n")
 
 

@@ -47,7 +47,7 @@ def main() -> None:
         wanted = [best * (worst / best) ** (n / (arguments.samples - 1)) for n in range(arguments.samples)]
         for score, written in sorted({min(there, key=lambda sample: abs(sample[0] - score)) for score in wanted}):
             whole = "\n".join([line for line in written.splitlines() if line.strip()][:LINES])[:CHARACTERS]
-            sample = WritingSample(source, round(facts.ngram, 3), round(facts.repetition, 3), score, whole)
+            sample = WritingSample(source, round(facts.difficulty.ngram, 3), round(facts.repetition, 3), score, whole)
             entries.append(asdict(sample))
     HOME.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{len(entries)} samples in {HOME}")

@@ -48,7 +48,7 @@ def read(
         return Read(reading, data, run, tuple(notes))
     notes += minutes.share_note(reading, texts)
     speed = machine_speed(on_this_machine(run, PROBED, code))
-    facts = text_facts(document.text for document in reading.documents)
+    facts = text_facts([document.text for document in reading.documents])
     left = 60 * run.minutes - elapsed()
     choice = choose(facts, speed, left, given)
     if choice.seconds < left:

@@ -67,7 +67,10 @@ class Outlook:
         seconds = elapsed + (plan.total_steps - start.step) * costs.step + on_the_way + costs.closing
         memory = training_memory(chosen.model, optim, chosen.run, interpreter_bytes)
         tokens = plan.total_steps * start.batches.tokens_per_step
-        forecast = start.choice.forecast if start.choice else None
+        forecast, facts = start.choice.forecast if start.choice else None, start.prepared.facts
+        if forecast:  # of the tokenizer as it came out
+            per_token = facts.bytes / (facts.train_tokens + facts.val_tokens)
+            forecast = dataclasses.replace(forecast, bytes_per_token=per_token)
         score = forecast.bits_per_byte(tokens) if forecast else _foreseen(start.directory.path / PLAN_FILE)
         return Costs(
             parameters=parameters,

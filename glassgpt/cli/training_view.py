@@ -70,7 +70,7 @@ class PlainView:
             self.line(textwrap.fill(row, width, subsequent_indent=" " * 12, break_on_hyphens=False))
         if start.choice and costs.bits_per_byte is not None:
             facts = start.choice.facts
-            sample = nearest(costs.bits_per_byte, facts.ngram, facts.repetition)
+            sample = nearest(costs.bits_per_byte, facts.difficulty.ngram, facts.repetition)
             about = f"(a model of {sample.source}, at {sample.bits_per_byte:.2f} bits per byte)"
             row = f"  {'writing':<10}expect writing about like this {about}:"
             self.line(textwrap.fill(row, width, subsequent_indent=" " * 12))

@@ -7,13 +7,13 @@ taken. What the user gives is kept, and the rest is chosen to suit it. Everythin
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from glassgpt import settings
 from glassgpt.config import GPTConfig, OptimConfig
-from glassgpt.planning.difficulty import ngram_bits_per_byte
+from glassgpt.planning.difficulty import Difficulty, difficulty
 from glassgpt.planning.flops import flops_per_token, muon_flops
 from glassgpt.planning.parameters import parameters
 from glassgpt.planning.scaling import law
@@ -66,8 +66,7 @@ class TextFacts:
     """How many different characters there are."""
     repetition: float
     """How much shorter zlib makes it: 0 not at all, near 1 one line over and over. English prose is at 0.6."""
-    ngram: float
-    """Bits per byte of its end under an n-gram model of the rest (`difficulty`)."""
+    difficulty: Difficulty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,8 @@ class Speed:
 class Forecast:
     """What a model will score on the validation text, by the law, from how much it is trained."""
 
-    ngram: float
+    difficulty: Difficulty
+    """Of the text."""
     blocks: float
     """Millions of parameters."""
     unique: float
@@ -101,7 +101,9 @@ class Forecast:
     def bits_per_byte(self, tokens: float) -> float:
         """After training on so many tokens."""
         seen = max(1e-3, tokens * self.bytes_per_token / 1e6)
-        return self.ngram * law().ratio(self.blocks, seen, self.unique, self.dropout)
+        return law().bits_per_byte(
+            self.difficulty, self.blocks, seen, self.unique, self.bytes_per_token, self.dropout
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,22 +132,23 @@ class Choice:
         return self.forecast.bits_per_byte(tokens) if self.forecast else None
 
 
-def text_facts(texts: Iterable[str]) -> TextFacts:
-    """Count. Repetition is measured on the first megabyte, the n-gram score on the last two million characters."""
-    characters = n_bytes = 0
+def text_facts(texts: Sequence[str]) -> TextFacts:
+    """Count, measure repetition on the first megabyte, and the difficulty of what will be validation text."""
+    n_bytes = 0
     found: set[str] = set()
-    start, end = b"", ""
+    start = b""
     for text in texts:
         encoded = text.encode()
-        characters += len(text)
         n_bytes += len(encoded)
         found.update(text)
-        end = (end + text)[-2_000_000:]
         if len(start) < 2**20:
             start += encoded[: 2**20 - len(start)]
-    repetition = 1 - min(1.0, len(zlib.compress(start, 1)) / max(1, len(start)))
     return TextFacts(
-        characters=characters, bytes=n_bytes, distinct=len(found), repetition=repetition, ngram=ngram_bits_per_byte(end)
+        characters=sum(len(text) for text in texts),
+        bytes=n_bytes,
+        distinct=len(found),
+        repetition=1 - min(1.0, len(zlib.compress(start, 1)) / max(1, len(start))),
+        difficulty=difficulty(texts),
     )
 
 
@@ -195,7 +198,7 @@ def choose(
             f"{best.parameters / 1e6:.1f} M parameters learn most in {best.seconds:.0f} s at {gigaflops:,.0f} "
             "GFLOP/s: more would see too little, fewer hold too little",
             f"{facts.distinct:,} different characters: {_reason(best.tokenizer)}; an n-gram model of this text scores "
-            f"{facts.ngram:.2f} bits per byte",
+            f"{facts.difficulty.ngram:.2f} bits per byte",
         ),
         facts=facts,
     )
@@ -230,7 +233,7 @@ def _candidate(
     settled["warmup"] = max(1, min(50, steps // 20))
     counted = parameters(config)
     forecast = Forecast(
-        ngram=facts.ngram,
+        difficulty=facts.difficulty,
         blocks=max(1e-3, (counted["attention"] + counted["feed_forward"]) / 1e6),
         unique=max(1e-3, 0.9 * facts.bytes / 1e6),
         bytes_per_token=per_token,
@@ -239,7 +242,7 @@ def _candidate(
     tokens = steps * batch * config.context_length
     score, share = min((forecast.bits_per_byte(share * tokens), share) for share in SHARES)
     sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(given_model)
-    if sizes_given or not tokenizer.startswith("bpe:") or facts.repetition >= 0.9 or config.architecture != "modern":
+    if sizes_given or facts.repetition >= 0.9 or config.architecture != "modern":
         share = 1.0  # the law was not fitted to these, or the user has decided
     return _Candidate(
         tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)),
