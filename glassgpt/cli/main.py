@@ -56,7 +56,12 @@ def main() -> None:
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
-    sys.exit(code)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        pass
+    os._exit(code)  # all files are closed; to take PyTorch apart would keep the user waiting for most of a second
 
 
 def run(arguments: list[str], debug: bool = False) -> int:

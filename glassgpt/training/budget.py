@@ -61,7 +61,7 @@ class Costs:
     """A sample of writing and the curve, after each evaluation."""
     rest: float
     """Evaluating the rest of the validation text, as a multiple of `evaluation`."""
-    leaving: float = 0.35
+    leaving: float = 0.1
     """From the last evaluation to the exit of the process."""
 
     @property
