@@ -8,7 +8,7 @@ taken. What the user gives is kept, and the rest is chosen to suit it. Everythin
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glassgpt import settings
@@ -36,8 +36,10 @@ LADDER = (
 """(n_layers, embedding_dim). The law was fitted on widths up to 256; beyond, it is an extrapolation."""
 
 DROPOUTS = (0.0, 0.1, 0.2)
-SHARES = (1.0, 0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01)
-"""Of the time that a candidate may use: more passes over a short text would make it worse."""
+SHARES = (0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01)
+"""Of the time: more passes over a short text may make a model worse."""
+WORTH = 0.03
+"""By what share less time must be better to be taken: the law errs by about as much."""
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384)
 LARGEST_SHARE = 7.0
 """Parameters for each byte of the training text, at most: as many as were tried."""
@@ -160,9 +162,17 @@ class _Candidate:
     steps: int
     tokens_per_step: int
     seconds: float
-    bits_per_byte: float
     forecast: Forecast
     parameters: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        """By the law."""
+        return self.forecast.bits_per_byte(self.steps * self.tokens_per_step)
+
+    def cut(self, share: float) -> "_Candidate":
+        """In a share of the time."""
+        return replace(self, steps=max(1, int(share * self.steps)), seconds=share * self.seconds)
 
 
 def choose(
@@ -174,14 +184,21 @@ def choose(
     """
     given = given or {}
     model, optim, data = (dict(given.get(section, {})) for section in ("model", "optim", "data"))
-    found = [
+    whole = [
         _candidate(facts, speed, max(0.1, seconds), tokenizer, size, dropout, model, optim)
         for tokenizer in _tokenizers(facts, str(data.get("tokenizer", "auto")))
         for size in LADDER
         if size in LADDER[:2] or 12 * size[0] * size[1] ** 2 <= LARGEST_SHARE * facts.bytes
         for dropout in DROPOUTS
     ]
-    best = min(found, key=lambda candidate: candidate.bits_per_byte)
+    best = min(whole, key=lambda candidate: candidate.bits_per_byte)
+    sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(model)
+    if not sizes_given and facts.repetition < 0.9 and model.get("architecture", "modern") == "modern":
+        shorter = min(
+            (candidate.cut(share) for candidate in whole for share in SHARES),
+            key=lambda candidate: candidate.bits_per_byte,
+        )
+        best = shorter if shorter.bits_per_byte < (1 - WORTH) * best.bits_per_byte else best
     context = best.model["context_length"] if "context_length" not in model else int(model["context_length"])
     free = "learning_rate" not in optim and facts.characters > 100 * context and facts.repetition < 0.9
     modern = model.get("architecture", "modern") == "modern"
@@ -208,7 +225,7 @@ def _candidate(
     facts: TextFacts, speed: Speed, seconds: float, tokenizer: str, size: tuple[int, int], dropout: float,
     given_model: dict[str, Any], given_optim: dict[str, Any],
 ) -> _Candidate:  # fmt: skip
-    """One possibility: how many steps the time allows, and the score by the law."""
+    """One possibility, in all of the time."""
     layers, width = (int(given_model.get(name, own)) for name, own in zip(("n_layers", "embedding_dim"), size))
     context = _context(facts, seconds)
     chosen: dict[str, Any] = {
@@ -239,15 +256,9 @@ def _candidate(
         bytes_per_token=per_token,
         dropout=config.dropout_rate,
     )
-    tokens = steps * batch * config.context_length
-    score, share = min((forecast.bits_per_byte(share * tokens), share) for share in SHARES)
-    sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(given_model)
-    if sizes_given or facts.repetition >= 0.9 or config.architecture != "modern":
-        share = 1.0  # the law was not fitted to these, or the user has decided
     return _Candidate(
-        tokenizer=tokenizer, model=chosen, optim=settled, steps=max(1, int(share * steps)),
-        tokens_per_step=batch * config.context_length, seconds=share * seconds,
-        bits_per_byte=score, forecast=forecast, parameters=sum(counted.values()),
+        tokenizer=tokenizer, model=chosen, optim=settled, steps=steps, tokens_per_step=batch * config.context_length,
+        seconds=seconds, forecast=forecast, parameters=sum(counted.values()),
     )  # fmt: skip
 
 
