@@ -67,8 +67,8 @@ def test_a_short_text_does_not_get_more_time_than_does_it_good() -> None:
 
 def test_the_law_is_the_formula_that_it_states() -> None:
     found = law()
-    n, d, u, t, p = 0.85, 3.0, 1.0, 2.1, 0.1
-    repeated = found.c * t**found.q * (d / u) ** found.gamma * n**found.delta * math.exp(-found.kappa * p)
+    n, d, u, t, p = 0.85, 3.0, 1.3, 2.1, 0.1
+    repeated = found.c * t**found.q * (d / u) ** found.gamma * (n / u) ** found.delta * math.exp(-found.kappa * p)
     learned = found.e + found.a * t**found.r / n**found.alpha + found.b * t**found.s / d**found.beta
     expected = 2.3**found.g * 3.0**found.z * (learned + repeated + found.eta * p)
     assert found.bits_per_byte(PROSE, n, d, u, t, p) == pytest.approx(expected)
