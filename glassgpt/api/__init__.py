@@ -1,6 +1,9 @@
 """The rooms wired together: `train` a GPT on a text, `load` one and use it, `plan` what one costs.
 
-    start.py    from what the user gave to everything a run needs: new or resumed
+    start.py    from what the user gave to everything a run needs, new or resumed; with the help of
+                merge.py (settings from several places), texts.py, choice.py (what to train in the time given),
+                minutes.py (too little time, too much text), limits.py (memory), machine.py (device, kernel, threads)
+    outlook.py  what a run will take, before its first step
     record.py   what a run writes: checkpoints, metrics, samples, curve
     train.py    train()
     code.py     a model or an optimiser of the user's own

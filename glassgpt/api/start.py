@@ -217,5 +217,3 @@ def _refuse_changes(chosen: Settings, given: Given, run: Path) -> None:
                     f"{section}.{key} is {value}, but {run} was begun with {was.get(key)}: a resumed run keeps its "
                     "settings; leave this out, or start a new run"
                 )
-
-

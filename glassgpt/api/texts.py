@@ -62,6 +62,7 @@ def run_name(texts: Sequence[str]) -> str:
 
 
 def reading_notes(reading: Reading) -> list[str]:
+    """What was passed over or replaced while reading, for the header."""
     notes = []
     if reading.skipped:
         path, reason = reading.skipped[0]
