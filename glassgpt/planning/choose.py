@@ -43,7 +43,7 @@ WORTH = 0.015
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384)
 LARGEST_SHARE = 7.0
 """Parameters for each byte of the training text, at most: as many as were tried."""
-BYTES_PER_ENTRY = 1000
+BYTES_PER_ENTRY = 1200
 """Of text that a token of the vocabulary should have: fewer would be learned by heart."""
 TOKENS_PER_STEP = 1024
 MANY_TOKENS = 2e7
