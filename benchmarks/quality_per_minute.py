@@ -4,10 +4,11 @@
     python benchmarks/quality_per_minute.py --text a.txt b.txt --minutes 1 2 5 --contenders glassgpt
 
 Wall clock is of the whole process. Ours gets `glassgpt train TEXT --minutes M` and nothing else, except where
---tokenizer is given. nanoGPT's own train.py gets its documented CPU model (0.8M, characters) and, for budgets from
-five minutes on, twice its context and batch; transformers and litgpt, which bring models and leave the loop to the
+--tokenizer is given. nanoGPT's own train.py gets its documented CPU model (0.8M, characters) and, for budgets of more
+than five minutes, twice its context and batch; transformers and litgpt, which bring models and leave the loop to the
 user, get a GPT-2 and a GPT-NeoX of that size, fused AdamW, warm-up and a cosine over the wall clock. Each of them is
-trained at three learning rates, the best counts, and its budget is --peer-times that of ours.
+trained at three learning rates, the best counts, and its budget is --peer-times that of ours. Where other work runs
+beside it, nanoGPT may be given --iterations counted on an idle machine before: what it learns depends on them alone.
 """
 
 import argparse
@@ -34,7 +35,7 @@ began = time.time() - 2.0  # the interpreter and torch have been loaded
 library, folder, vocab_size, seconds, learning_rate, seed = sys.argv[1:]
 vocab_size, seconds, learning_rate = int(vocab_size), float(seconds), float(learning_rate)
 torch.manual_seed(int(seed)); torch.set_num_threads(2)
-layers, heads, width, length, batch = 4, 4, 128, 64 if seconds < 300 else 128, 12 if seconds < 300 else 24
+layers, heads, width, length, batch = 4, 4, 128, 64 if seconds <= 300 else 128, 12 if seconds <= 300 else 24
 if library == "transformers":
     from transformers import GPT2Config, GPT2LMHeadModel
     zero = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
@@ -113,8 +114,13 @@ class Characters:
         return nats / math.log(2) / self.bytes_per_character
 
 
-def nanogpt(checkout: Path, text: Path, seconds: float, learning_rate: float, seed: int) -> dict[str, float]:
-    """nanoGPT's train.py, its number of iterations set so that it ends in time by a short run before (not counted)."""
+def nanogpt(
+    checkout: Path, text: Path, seconds: float, learning_rate: float, seed: int, iterations: int | None
+) -> dict[str, float]:
+    """nanoGPT's train.py, its number of iterations set so that it ends in time by a short run before (not counted).
+
+    With `iterations` it does so many, however long that takes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "nanogpt"
         shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
@@ -122,7 +128,7 @@ def nanogpt(checkout: Path, text: Path, seconds: float, learning_rate: float, se
         characters = Characters(text, data)
         train = (copy / "train.py").read_text().replace("torch.manual_seed(1337", f"torch.manual_seed({seed}")
         (copy / "train.py").write_text(train)
-        length, batch = (64, 12) if seconds < 300 else (128, 24)
+        length, batch = (64, 12) if seconds <= 300 else (128, 24)
 
         def run(iterations: int) -> float:
             flags = (
@@ -135,12 +141,14 @@ def nanogpt(checkout: Path, text: Path, seconds: float, learning_rate: float, se
             subprocess.run([sys.executable, "train.py", *flags.split()], cwd=copy, capture_output=True, check=True)
             return time.perf_counter() - began
 
-        short, long = run(20), run(220)
-        per_iteration = (long - short) / 200
-        wall = run(max(20, int((seconds - short) / per_iteration)))
+        if iterations is None:
+            short, long = run(20), run(220)
+            iterations = max(20, int((seconds - short) / (long - short) * 200))
+        wall = run(iterations)
         score = [sys.executable, "-c", SCORE, str(copy), str(copy / "out-shakespeare-char" / "ckpt.pt")]
         found = subprocess.run([*score, str(data / "val.bin")], capture_output=True, text=True, check=True)
-    return {"wall_s": wall, "bpb": characters.bits_per_byte(float(found.stdout.split()[-1]))}
+    score = characters.bits_per_byte(float(found.stdout.split()[-1]))
+    return {"wall_s": wall, "bpb": score, "iterations": iterations}
 
 
 def library(name: str, text: Path, seconds: float, learning_rate: float, seed: int) -> dict[str, float]:
@@ -163,6 +171,7 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", default=["glassgpt", "nanogpt", "transformers", "litgpt"])
     parser.add_argument("--learning-rates", type=float, nargs="+", default=LEARNING_RATES)
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
+    parser.add_argument("--iterations", type=int, help="of nanoGPT: as many as the time allows on an idle machine")
     parser.add_argument("--tokenizer", help="for ours, instead of its own choice")
     parser.add_argument("--seeds", type=int, default=5, help="ours; the peers' best learning rate has one")
     arguments = parser.parse_args()
@@ -187,7 +196,8 @@ def measure(arguments: argparse.Namespace, text: Path, minutes: float) -> dict[s
         if name == "glassgpt":
             result = glassgpt(text, minutes, int(value), arguments.tokenizer)
         elif name == "nanogpt":
-            result = nanogpt(arguments.nanogpt, text, seconds, value, 1337) | {"learning_rate": value}
+            rate = {"learning_rate": value}
+            result = nanogpt(arguments.nanogpt, text, seconds, value, 1337, arguments.iterations) | rate
         else:
             result = library(name, text, seconds, value, 1337) | {"learning_rate": value}
         print(f"{text.name} {minutes:g} min {name} {result}", flush=True)

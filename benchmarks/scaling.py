@@ -100,7 +100,7 @@ def key(run: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def fit(restarts: int = 8, steps: int = 4000) -> None:
-    """The least Huber loss of the relative errors, by Adam on the logarithms of the constants, from several beginnings."""
+    """The least Huber loss of the relative errors, by Adam on logarithms of constants, from several beginnings."""
     runs = [json.loads(line) for line in RUNS.read_text().splitlines()]
 
     def column(of: Callable[[dict[str, Any]], float]) -> torch.Tensor:
