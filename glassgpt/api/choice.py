@@ -1,6 +1,7 @@
 """The text of a new run read and, in a run of minutes, what to train on it chosen."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ def read(
     left = 60 * run.minutes - elapsed()
     choice = choose(facts, speed, left, given)
     if choice.seconds < left:
-        used = round((60 * run.minutes - left + choice.seconds) / 60, 2)
+        used = math.ceil((60 * run.minutes - left + choice.seconds) / 0.6) / 100
         notes.append(f"uses {used:g} of {run.minutes:g} minutes: more passes over this text would make it worse")
         run = dataclasses.replace(run, minutes=used)
     data = dataclasses.replace(data, tokenizer=choice.tokenizer)

@@ -67,11 +67,14 @@ def compare(
     view = View(sys.stderr if as_json else sys.stdout)
     variants = {name: arguments for name, (arguments, _) in given.items()}
     code = 0
-    view.line(f"{len(given)} settings, {seeds} runs each; first a step of each, to find what cannot work")
+    view.draw("first a step of each setting, to find what cannot work ...")
     try:
         found = compare_variants(
             variants, text=text or (), seeds=seeds, steps=steps, tokens=tokens, minutes=minutes, out=out, watcher=view
         )
+    except InputError:
+        view.clear()
+        raise
     except ComparisonStopped as stopped:
         found, code = stopped.comparison, 130
         view.line(str(stopped))

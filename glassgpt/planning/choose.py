@@ -38,6 +38,10 @@ LADDER = (
 DROPOUTS = (0.0, 0.1, 0.2)
 SHARES = (0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01)
 """Of the time: more passes over a short text may make a model worse."""
+SHORTEST = 10_000
+"""Bytes of a text of which the law says anything."""
+FEW_STEPS = 300
+"""Fewer were not tried, so less time is not taken for them."""
 WORTH = 0.015
 """By what share less time must be foreseen to be better to be taken; on one text the law errs by twice as much."""
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384)
@@ -193,10 +197,12 @@ def choose(
     ]
     best = min(whole, key=lambda candidate: candidate.bits_per_byte)
     sizes_given = not {"n_layers", "embedding_dim"}.isdisjoint(model)
-    if not sizes_given and facts.repetition < 0.9 and model.get("architecture", "modern") == "modern":
+    lawful = facts.repetition < 0.9 and facts.bytes >= SHORTEST and model.get("architecture", "modern") == "modern"
+    if lawful and not sizes_given:
         shorter = min(
-            (candidate.cut(share) for candidate in whole for share in SHARES),
+            (candidate.cut(share) for candidate in whole for share in SHARES if share * candidate.steps >= FEW_STEPS),
             key=lambda candidate: candidate.bits_per_byte,
+            default=best,
         )
         best = shorter if shorter.bits_per_byte < (1 - WORTH) * best.bits_per_byte else best
     context = best.model["context_length"] if "context_length" not in model else int(model["context_length"])
