@@ -13,6 +13,7 @@ import matplotlib
 from history import HISTORY
 
 matplotlib.use("svg")
+matplotlib.rcParams["svg.fonttype"] = "none"
 from matplotlib import pyplot
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -42,6 +43,7 @@ def main() -> None:
             minutes, scores = zip(*sorted(values), strict=True)
             panel.plot(minutes, scores, "o-" if tool == "glassgpt" else "s", color=COLOURS[tool], label=tool)
         panel.set_xscale("log")
+        panel.set_xlim(0.8, 12.5)
         panel.set_xticks([1, 2, 5, 10], ["1", "2", "5", "10"])
         panel.minorticks_off()
         panel.set_title(text.removesuffix(".txt"), fontsize=9)
