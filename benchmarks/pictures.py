@@ -13,7 +13,6 @@ import matplotlib
 from history import HISTORY
 
 matplotlib.use("svg")
-matplotlib.rcParams["svg.fonttype"] = "none"
 from matplotlib import pyplot
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,6 +35,7 @@ def points() -> dict[str, dict[str, list[tuple[float, float]]]]:
 
 
 def main() -> None:
+    matplotlib.rcParams["svg.fonttype"] = "none"  # letters, not outlines
     texts = points()
     figure, panels = pyplot.subplots(1, len(texts), figsize=(3.2 * len(texts), 3.4), squeeze=False)
     for panel, (text, tools) in zip(panels[0], sorted(texts.items()), strict=True):
