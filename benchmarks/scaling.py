@@ -111,7 +111,7 @@ def fit(restarts: int = 8, steps: int = 4000) -> None:
         for of in (lambda r: r["blocks"], lambda r: r["tokens"] * r["bytes_per_token"], lambda r: r["unique_bytes"])
     )
     t, dropout, measured = (column(lambda r, name=name: r[name]) for name in ("bytes_per_token", "dropout", "bpb"))
-    text = Difficulty(ngram=column(lambda r: r["ngram"]), deflated=column(lambda r: r["deflated"]))  # type: ignore
+    text = Difficulty(ngram=column(lambda r: r["ngram"]), deflated=column(lambda r: r["deflated"]))
     per_token = {
         name: round(float(np.mean([run["bytes_per_token"] for run in runs if run["tokenizer"] == name])), 3)
         for name in sorted({run["tokenizer"] for run in runs})
@@ -121,7 +121,7 @@ def fit(restarts: int = 8, steps: int = 4000) -> None:
     def errors(logs: torch.Tensor, powers: torch.Tensor) -> torch.Tensor:
         values = dict(zip(START, logs.exp(), strict=True)) | dict(zip(POWERS, powers, strict=True))
         law = Law(**values, **rest, rms_error=0.0)
-        return law.bits_per_byte(text, n, d, u, t, dropout) / measured - 1  # type: ignore
+        return law.bits_per_byte(text, n, d, u, t, dropout) / measured - 1
 
     best, found = math.inf, (torch.empty(0), torch.empty(0))
     generator = torch.Generator().manual_seed(0)

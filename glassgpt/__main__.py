@@ -6,8 +6,10 @@ import sys
 def main() -> None:
     """Run the command line. A Ctrl-C is one line even while the command is still being imported."""
     try:
-        from glassgpt.cli.main import main as command
+        from glassgpt.cli.process import interruptible_imports
 
+        with interruptible_imports():
+            from glassgpt.cli.main import main as command
         command()
     except KeyboardInterrupt:
         print("glassgpt: interrupted", file=sys.stderr)

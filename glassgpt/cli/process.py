@@ -1,7 +1,13 @@
-"""When this process began: the time that its interpreter and imports have taken counts too."""
+"""This process: when it began, since its start and imports count too, and how a Ctrl-C ends it while it imports."""
 
 import os
+import signal
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _IMPORTED = time.perf_counter()
 
@@ -20,3 +26,23 @@ def began() -> float:
     except (OSError, AttributeError, ValueError, IndexError):
         return _IMPORTED
     return time.perf_counter() - age
+
+
+@contextmanager
+def interruptible_imports() -> Iterator[None]:
+    """While inside, Ctrl-C ends the process itself: some libraries swallow a KeyboardInterrupt as they are imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if sys.stdout.isatty():  # a live view may have hidden the cursor
+            os.write(1, b"\r\x1b[2K\x1b[?25h")
+        os.write(2, b"glassgpt: interrupted\n")
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

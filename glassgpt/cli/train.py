@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
-from glassgpt.cli.process import began
+from glassgpt.cli.process import began, interruptible_imports
 from glassgpt.cli.training_view import LiveView, PlainView
 from glassgpt.settings import InputError
 
@@ -80,7 +80,8 @@ def train(
 
     try:
         with view:
-            from glassgpt.api.train import train as train_run  # which brings torch: the view is there already
+            with interruptible_imports():  # of torch: the view is there already
+                from glassgpt.api.train import train as train_run
 
             run = train_run(
                 text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from small_runs import StopAt
 from torch import Tensor, nn
 
 import glassgpt
 from glassgpt import GPTConfig, GPTModel, InputError
-from glassgpt.api.train import Silent
 from glassgpt.native.compiled import tier
 from glassgpt.training.interruption import Interrupted
-from glassgpt.training.metrics import Metrics
 
 SMALL: dict[str, Any] = {
     "tokenizer": "bytes",
@@ -87,19 +86,6 @@ def trained(story_file: Path, source: str, out: str = "run", **more: Any) -> gla
 def sums(run: str) -> dict[str, str]:
     files = Path(run, "latest").rglob("*.safetensors")
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-class StopAt(Silent):
-    """Sends SIGINT to this process after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, metrics: Metrics) -> None:
-        if metrics.step == self.step:
-            import signal
-
-            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.thorough
