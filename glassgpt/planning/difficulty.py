@@ -2,9 +2,9 @@
 
 What a GPT reaches on a text is about a multiple of powers of the two that depends on its size and training (`scaling`).
 Fitted to eight texts, prose, verse, code and markup, it left 1.5 %; a ninth, mostly boilerplate, was 16 to 20 % off,
-and code that a model trains on for long becomes better than foreseen by as much and more (docs/log.md). One score is of an n-gram
-model that has read the training part, so it tells how much of the text is like what came before. The other is of
-deflate on the validation part alone: how much of a passage repeats what is a little further up.
+and code that a model trains on for long becomes better than foreseen by as much and more (docs/log.md). One score is
+of an n-gram model that has read the training part, so it tells how much of the text is like what came before. The
+other is of deflate on the validation part alone: how much of a passage repeats what is a little further up.
 """
 
 import bisect
