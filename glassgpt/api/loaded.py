@@ -10,14 +10,14 @@ from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE, own_config
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device
-from glassgpt.data.prepare import encode_documents
+from glassgpt.data.prepare import encode_corpus
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document
+from glassgpt.text.corpus import Corpus
 from glassgpt.text.stream import StreamDecoder
 from glassgpt.text.tokenizer import Tokenizer
 
@@ -87,15 +87,15 @@ class GPT:
                 yield decoder.feed([token])
         yield decoder.flush()
 
-    def evaluate(self, documents: list[Document]) -> Evaluation:
+    def evaluate(self, corpus: Corpus) -> Evaluation:
         """Measure the model on all of a text. Raises InputError where the tokenizer does not give the text back."""
-        for document in documents:
-            if self.tokenizer.decode(self.tokenizer.encode(document.text)) != document.text:
+        for part, _ in corpus.all().parts():
+            if self.tokenizer.decode(self.tokenizer.encode(part)) != part:
                 raise InputError(
-                    f"{document.name}: the tokenizer of {self.directory} does not give this text back, so bits per "
-                    "byte would mean nothing; evaluate on text that it can hold"
+                    f"the tokenizer of {self.directory} does not give this text back, so bits per byte would mean "
+                    "nothing; evaluate on text that it can hold"
                 )
-        return self.evaluate_ids(encode_documents(documents, self.tokenizer))
+        return self.evaluate_ids(encode_corpus(corpus, self.tokenizer))
 
     def evaluate_ids(self, ids: Ids) -> Evaluation:
         """Measure the model on all of a text that is ids already."""
@@ -103,7 +103,7 @@ class GPT:
 
     def bits_per_byte(self, text: str) -> float:
         """How many bits the model needs for a byte of `text`."""
-        return self.evaluate([Document("text", text)]).bits_per_byte
+        return self.evaluate(Corpus.of([text])).bits_per_byte
 
 
 def load(

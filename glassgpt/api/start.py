@@ -1,7 +1,7 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
-from glassgpt.api.texts import cache_folder, lasting, prepared_again, run_name
+from glassgpt.api.texts import cache_folder, lasting, prepare_texts, prepared_again, run_name
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
-from glassgpt.data.prepare import Prepared, prepare
+from glassgpt.data.prepare import Prepared
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError
+from glassgpt.text.documents import GIVEN
 from glassgpt.text.tokenizer import Tokenizer
 
 EVALUATIONS = 10
@@ -91,12 +92,13 @@ def new_start(
     run = settings.build(RunConfig, merged["run"], "run", OTHER_TOOLS)
     code = settled_code(run.code, code)
     run = dataclasses.replace(run, code=code.recorded_as)
-    texts = list(sources) or stored.get("text") or ["pydoc"]
-    found = read(texts, data, run, merged, code, elapsed)
+    texts = _sources(sources, stored, code)
+    with code.blamed():
+        found = read(texts, data, run, merged, code, elapsed)
     data, run, choice, notes, cache = found.data, found.run, found.choice, [*found.notes], cache_folder(found.data)
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
-    prepared = prepare(found.reading.documents, data, cache)
+    prepared = prepare_texts(found.reading.corpus, data)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
     if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by
@@ -149,7 +151,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
             f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
         )
     code = settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
-    prepared = prepared_again(chosen)
+    prepared = prepared_again(chosen, code.documents)
     if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
         raise InputError(
             f"{checkpoint} was trained with another tokenizer than the text {chosen.prepared} is prepared with: "
@@ -177,6 +179,15 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def _sources(given: Sequence[str], stored: Mapping[str, Any], code: Code) -> list[str]:
+    """What is read. Raises InputError where both files and the user's code are to give the text."""
+    if code.documents is None:
+        return list(given) or stored.get("text") or ["pydoc"]
+    if given:
+        raise InputError(f"both {given[0]} and {GIVEN} of your code are to give the text: keep one of the two")
+    return [GIVEN]
 
 
 def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings, StepPlan | None]:

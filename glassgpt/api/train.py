@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
 from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead
 from glassgpt.api.record import Recorder
 from glassgpt.api.start import Start, new_start, resumed_start
+from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
@@ -116,6 +117,7 @@ def train(
     config: str | Path | None = None,
     model: Mapping[str, Any] | ModelMaker | None = None,
     optimizer: OptimizerMaker | None = None,
+    documents: DocumentMaker | Iterable[str] | None = None,
     data: Mapping[str, Any] | None = None,
     optim: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
@@ -130,7 +132,8 @@ def train(
     decides over the sections `model`, `data`, `optim` and `run`, these over `preset`, that over the YAML file
     `config`. With `resume`, the run in that directory goes on with its own settings; `trust_code` lets it run the
     code that was copied into it. `model` may also be a class or a function of your own, which is given the GPTConfig,
-    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`.
+    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`. `documents` are texts to train on
+    instead of files, or a function that gives them.
 
     The run ends after `minutes` (10 where neither they nor `steps` nor `tokens` are given), reading and evaluating
     included. They are counted by `clock`, from `began` on it, by default from now.
@@ -139,7 +142,8 @@ def train(
     with everything saved, and `training.loop.TrainingFailed` on a NaN.
     """
     began = clock() if began is None else began
-    code = Code(model if callable(model) else None, optimizer)
+    gives = documents if documents is None or callable(documents) else lambda: documents
+    code = Code(model if callable(model) else None, optimizer, gives)
     sections = _sections(None if callable(model) else model, data, optim, run)
     given = {name: dict(section or {}) for name, section in sections.items()}
     named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}

@@ -25,6 +25,10 @@ def prepare_text(
     val_fraction: float = 0.1,
     cache: str | None = None,
     invalid_utf8: str = "refuse",
+    encoding: str = "auto",
+    text_field: str = "text",
+    keep_duplicates: Annotated[bool, Parameter(negative="")] = False,
+    max_ram: str = "1GB",
     as_json: AsJson = False,
 ) -> int:
     """Turn a text into shards of token ids; `train` does it by itself.
@@ -41,20 +45,31 @@ def prepare_text(
         Where prepared texts live (~/.cache/glassgpt).
     invalid_utf8
         refuse, or replace by U+FFFD.
+    encoding
+        Of text that is not UTF-8, such as cp1252; auto: what it clearly is.
+    text_field
+        The field of a line of .jsonl that holds its text.
+    keep_duplicates
+        Keep documents that equal an earlier one.
+    max_ram
+        Memory to work in, however large the text is.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
     from glassgpt import settings
-    from glassgpt.api.texts import cache_folder
-    from glassgpt.data.prepare import prepare
-    from glassgpt.text.documents import read_documents
+    from glassgpt.api.texts import prepare_texts, read_texts, reading_notes
 
-    given = {"tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8}
+    given = {
+        "tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8,
+        "encoding": encoding, "text_field": text_field, "keep_duplicates": keep_duplicates, "max_ram": max_ram,
+    }  # fmt: skip
     config = settings.build(DataConfig, given, "data")
-    reading = read_documents(list(text) or ["pydoc"], invalid_utf8=config.invalid_utf8)
-    prepared = prepare(reading.documents, config, cache_folder(config))
+    reading = read_texts(list(text) or ["pydoc"], config)
+    prepared = prepare_texts(reading.corpus, config)
     for path, reason in reading.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
+    for note in reading_notes(dataclasses.replace(reading, skipped=[])):
+        print(note, file=sys.stderr)
     return _show(prepared, as_json)
 
 

@@ -38,11 +38,12 @@ def train(
     directory = Path(out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out {out} exists and is not empty: choose a new directory, nothing is overwritten")
-    texts = [document.text for document in read_documents(list(text) or ["pydoc"]).documents]
-    made = train_tokenizer(tokenizer, texts)
+    corpus = read_documents(list(text) or ["pydoc"]).corpus
+    whole = corpus.all()
+    made = train_tokenizer(tokenizer, whole.sample() if tokenizer.startswith("bpe") else whole.blocks())
     made.save(directory)
-    n_bytes = sum(len(part.encode()) for part in texts)
-    n_ids = sum(len(made.encode_to_numpy(part)) for part in texts)
+    n_bytes = corpus.n_bytes
+    n_ids = sum(len(ids) for ids in made.encode_parts(whole.parts()))
     if as_json:
         values = {"directory": out, "vocab_size": made.vocab_size, "bytes": n_bytes, "tokens": n_ids}
         print(json.dumps(values))

@@ -70,7 +70,8 @@ def train(
             f"--resume {resume} goes on with the run's own text and settings: leave TEXT, --preset, --tokenizer, "
             "--config and --out away, or start a new run"
         )
-    if not text and resume is None and config is None:
+    own_code = (overrides or {}).get("run", {}).get("code")  # which may give the text
+    if not text and resume is None and config is None and own_code is None:
         view.line("No text given, so Python's own documentation is read (`pydoc`); give a file to train on yours.")
     given: dict[str, dict[str, Any]] = {section: dict(values) for section, values in (overrides or {}).items()}
     if val_fraction is not None:
