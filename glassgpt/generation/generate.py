@@ -72,7 +72,7 @@ def _plain(
 ) -> Iterator[int]:
     for _ in range(max_new_tokens):
         start = visible_start(len(ids), model.config.context_length)
-        token = choose(next_logits(model, ids[start:]), sampling, sequence, len(ids))
+        token = choose(next_logits(model, ids[start:]), sampling, sequence, ids)
         if token == stop:
             return
         ids.append(token)
@@ -90,7 +90,7 @@ def _cached(
             start = kept = visible_start(len(ids), context_length)
             for layer in cache:
                 layer.clear()  # the positions of all tokens have changed
-        token = choose(next_logits(model, ids[kept:], cache), sampling, sequence, len(ids))
+        token = choose(next_logits(model, ids[kept:], cache), sampling, sequence, ids)
         if token == stop:
             return
         kept = len(ids)
