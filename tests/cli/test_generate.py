@@ -23,9 +23,8 @@ SMALL = ["--tokenizer", "bpe:300", "--model.embedding-dim", "32", "--model.n-lay
 def model(tmp_path_factory: pytest.TempPathFactory, story_file: Path) -> str:
     """The directory of a small model."""
     folder = tmp_path_factory.mktemp("model")
-    cache = str(folder / "cache")
-    code = run(["train", str(story_file), "--steps", "200", "--run.eval-every", "200", "--out", str(folder / "run"), "--data.cache", cache, *SMALL])
-    assert code == 0
+    places = ["--out", str(folder / "run"), "--data.cache", str(folder / "cache")]
+    assert run(["train", str(story_file), "--steps", "200", "--run.eval-every", "200", *places, *SMALL]) == 0
     return str(folder / "run")
 
 
@@ -138,7 +137,7 @@ def test_a_wrong_flag_gets_one_line(
 def test_a_ctrl_c_ends_the_line_and_is_130(model: str, flags: list[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "glassgpt", "generate", model, "--max-new-tokens", "1000000", "--prompt", "One", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
     )  # fmt: skip
     assert process.stdout is not None
     first = process.stdout.read(200)
