@@ -167,9 +167,9 @@ def _write(
     new_ids = noted(gpt.scored(*arguments)) if scored else gpt.ids(*arguments)
     stop = writing.stop_strings()
     text = prompt
-    if view:
-        view.begins(prompt)
     try:
+        if view:
+            view.begins(prompt)
         for piece in gpt.decode_stream(timed(new_ids), stop):
             text += piece
             if view:
