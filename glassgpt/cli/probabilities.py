@@ -95,7 +95,8 @@ class LinesView:
         self.n += 1
         others = "  ".join(f"{visible(o.token):<8} {decimal(o.probability):<6}" for o in token.alternatives)
         shown = _padded(visible(token.token), 14)
-        print(f"{self.n:>4}  {shown}  {decimal(token.probability):>7}  {token.rank:>6}  {others}", flush=True)
+        line = f"{self.n:>4}  {shown}  {decimal(token.probability):>7}  {token.rank:>6}  {others}"
+        print(line + "\n", end="", flush=True)  # in one piece, which a Ctrl-C does not part from its end
 
     def piece(self, text: str) -> None:
         """The text itself is not shown."""
