@@ -11,8 +11,6 @@ import pytest
 
 from glassgpt.cli.main import run
 
-pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
-
 SMALL = ["--tokenizer", "bytes", "--model.embedding-dim", "32", "--model.n-layers", "1", "--model.n-heads", "2",
          "--model.context-length", "32", "--optim.batch-size", "4"]  # fmt: skip
 NOTE = "This model has no known chat template: it goes on with your text instead.\n"
@@ -65,6 +63,17 @@ def test_help_lists_every_command(model: str) -> None:
         assert f"\n{command} " in found.stderr
 
 
+def test_the_help_needs_neither_torch_nor_prompt_toolkit() -> None:
+    script = (
+        "import sys; from glassgpt.cli.main import run; code = run(['chat', '--help']); "
+        "assert not {'torch', 'prompt_toolkit'} & set(sys.modules); sys.exit(code)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "Usage: glassgpt chat" in found.stdout
+    assert "--min-p" in found.stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -97,6 +106,7 @@ class Terminal:
 
     def __init__(self, *command: str, home: Path, **environment: str) -> None:
         self.shown = b""
+        pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
         own = {"HOME": str(home), "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "COLUMNS": "80"}
         environment = os.environ | own | environment
         self.process, self.keys = pty.fork()
