@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Writing:
-    """Parameters
+    """How a model is to write.
+
+    Parameters
     ----------
     max_new_tokens
         How many tokens to write at most.

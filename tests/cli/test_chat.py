@@ -1,13 +1,11 @@
 """`glassgpt chat`, line by line on a pipe and as somebody types in a terminal."""
 
-import os
-import re
-import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import Terminal
 
 from glassgpt.cli.main import run
 
@@ -101,45 +99,6 @@ def test_a_line_that_is_no_utf_8_is_named(model: str) -> None:
     assert found.stderr.endswith(b"glassgpt: line 2 of standard input is not valid UTF-8: give UTF-8 text\n")
 
 
-class Terminal:
-    """A process in a terminal of 80 columns: keys go in, what it shows is waited for."""
-
-    def __init__(self, *command: str, home: Path, **environment: str) -> None:
-        self.shown = b""
-        pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
-        own = {"HOME": str(home), "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "COLUMNS": "80"}
-        environment = os.environ | own | environment
-        self.process, self.keys = pty.fork()
-        if self.process == 0:
-            os.execvpe(sys.executable, [sys.executable, "-m", "glassgpt", *command], environment)
-
-    def press(self, keys: str) -> None:
-        os.write(self.keys, keys.encode())
-
-    def wait_for(self, text: str) -> str:
-        """Read on until `text` is shown; what was shown up to its end."""
-        while text.encode() not in self.shown:
-            ready, _, _ = select.select([self.keys], [], [], 60)
-            assert ready, f"waited a minute for {text!r}, shown is {self.shown!r}"
-            self.shown += self._read()
-        before, found, self.shown = self.shown.partition(text.encode())
-        return (before + found).decode()
-
-    def end(self) -> tuple[str, int]:
-        """The rest of what is shown, and the exit code."""
-        while more := self._read():
-            self.shown += more
-        _, status = os.waitpid(self.process, 0)
-        os.close(self.keys)
-        return self.shown.decode(), os.waitstatus_to_exitcode(status)
-
-    def _read(self) -> bytes:
-        try:
-            return os.read(self.keys, 4096)
-        except OSError:  # how Linux says that the other side is closed
-            return b""
-
-
 PROMPT, ENTERED = "\x1b[?2004h", "\x1b[?2004l"  # what the prompt begins and ends with
 UP, LEFT, CTRL_C, CTRL_D = "\x1b[A", "\x1b[D", "\x03", "\x04"
 
@@ -173,20 +132,3 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_the_history_is_kept(model: st
     rest, code = again.end()
     assert code == 0
     assert "Next: glassgpt generate" in rest
-
-
-@pytest.mark.thorough
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-@pytest.mark.parametrize("colours", [{}, {"NO_COLOR": "1"}])
-def test_in_a_terminal_generate_tints_tokens_and_lists_the_least_expected(
-    model: str, tmp_path: Path, colours: dict[str, str]
-) -> None:
-    command = ["generate", model, "--prompt", "One", "--show-probabilities"]
-    shown, code = Terminal(*command, home=tmp_path, **colours).end()
-    assert code == 0
-    assert "tokens that it expected least" in shown
-    assert ("48;5;209" in shown) == (not colours)
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\r\n")
-    legend = next(n for n, line in enumerate(lines) if line.startswith("probability"))
-    assert all(re.match(r" +\d+  ", line) for line in lines[legend + 4 : legend + 20])
-    assert max(map(len, lines[legend : legend + 20])) < 80

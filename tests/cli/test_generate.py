@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import Terminal
 
 import glassgpt
 from glassgpt.api.loaded import GPT
@@ -146,3 +148,20 @@ def test_a_ctrl_c_ends_the_line_and_is_130(model: str, flags: list[str]) -> None
     assert process.returncode == 130, errors
     assert errors == b"glassgpt: interrupted\n"
     assert (first + out).endswith(b"\n")
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("colours", [{}, {"NO_COLOR": "1"}])
+def test_in_a_terminal_generate_tints_tokens_and_lists_the_least_expected(
+    model: str, tmp_path: Path, colours: dict[str, str]
+) -> None:
+    command = ["generate", model, "--prompt", "One", "--show-probabilities"]
+    shown, code = Terminal(*command, home=tmp_path, **colours).end()
+    assert code == 0
+    assert "tokens that it expected least" in shown
+    assert ("48;5;209" in shown) == (not colours)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\r\n")
+    legend = next(n for n, line in enumerate(lines) if line.startswith("probability"))
+    assert all(re.match(r" +\d+  ", line) for line in lines[legend + 4 : legend + 20])
+    assert max(map(len, lines[legend : legend + 20])) < 80
