@@ -31,6 +31,7 @@ EPILOGUES = {
     "train": {"help_epilogue": f"Every setting can be given, such as --model.n-layers 6. There are {FIELDS}."},
     "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=1e-2 --steps 300"},
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
+    "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }
@@ -39,6 +40,7 @@ for order, (verb, place, summary) in enumerate((
     ("train", "train:train", "Train a GPT on your text."),
     ("compare", "compare:compare", "Say which of several settings is better, if any."),
     ("generate", "generate:generate", "Let a model write on from a prompt."),
+    ("chat", "chat:chat", "Talk with a model, or let it go on with your text."),
     ("eval", "evaluate:evaluate", "Measure bits per byte, loss and perplexity over all of a text."),
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
