@@ -41,6 +41,13 @@ def build(
 
     Raises InputError for an unknown key, a value of the wrong type, or what `cls.__post_init__` refuses.
     """
+    return cls(**typed(cls, values, section, other_names))
+
+
+def typed(
+    cls: type, values: Mapping[str, Any], section: str = "", other_names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The first half of `build`: every key and type checked, for values that are not yet all there are."""
     fields = _fields(cls)
     prefix = f"{section}." if section else ""
     converted = {}
@@ -52,7 +59,7 @@ def build(
             hint = f"did you mean {prefix}{ours}?" if ours else f"known are: {', '.join(fields)}"
             raise InputError(f"unknown setting {prefix}{key}: {hint}")
         converted[name] = _convert(value, fields[name], prefix + name)
-    return cls(**converted)
+    return converted
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
