@@ -32,6 +32,7 @@ EPILOGUES = {
     "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=1e-2 --steps 300"},
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
+    "doctor": {"help_epilogue": "Begin with: glassgpt doctor"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }
 
@@ -43,6 +44,7 @@ for order, (verb, place, summary) in enumerate((
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
     ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
+    ("doctor", "doctor:doctor", "Say what this machine is and how fast, or what looks wrong in a run."),
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 

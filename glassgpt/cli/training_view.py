@@ -18,7 +18,7 @@ from rich.text import Text
 from glassgpt import __version__
 from glassgpt.cli.live_region import LiveRegion
 from glassgpt.cli.loss_chart import LossSeries, loss_chart
-from glassgpt.cli.words import clock_time, count, duration, printable, size, wrapped
+from glassgpt.cli.words import clock_time, count, duration, number, printable, size, wrapped
 from glassgpt.planning.expectation import nearest
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
     documents = f"{facts.documents:,} documents" if facts.documents > 1 else "1 document"
     part = "" if validated_tokens >= facts.val_tokens else f"; on the way, {count(validated_tokens)} tokens of it"
     grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
-    where = f"{run.device}, {run.dtype}" + (f", {_number(run.threads, 'thread')}" if run.device == "cpu" else "")
+    where = f"{run.device}, {run.dtype}" + (f", {number(run.threads, 'thread')}" if run.device == "cpu" else "")
     where += ", native step" if run.kernel == "native" else ""
     kinds = f"{facts.vocab_size:,} different"
     if facts.tokenizer == "chars":
@@ -276,8 +276,8 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         ("tokens", f"{facts.tokenizer}: {kinds}, {facts.train_tokens:,} to train on"),
         (
             "model",
-            f"{model.architecture}: {_number(model.n_layers, 'layer')}, {model.embedding_dim} wide, "
-            f"{_number(model.n_heads, 'head')}{grouped}, context {model.context_length}: "
+            f"{model.architecture}: {number(model.n_layers, 'layer')}, {model.embedding_dim} wide, "
+            f"{number(model.n_heads, 'head')}{grouped}, context {model.context_length}: "
             f"{count(costs.parameters)} parameters",
         ),
         (
@@ -291,15 +291,11 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
             f"{duration(left)} from here, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
             f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
         ),
-        *(("why" if not number else "", line) for number, line in enumerate(start.choice.why if start.choice else ())),
+        *(("why" if not n else "", line) for n, line in enumerate(start.choice.why if start.choice else ())),
         ("run", f"{_shown(start.directory.path)}, seed {run.seed}{resumed}"),
         *(("note", note) for note in start.notes),
     ]
     return [f"  {name:<10}{value}" for name, value in rows]
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _names(texts: list[str]) -> str:

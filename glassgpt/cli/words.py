@@ -46,6 +46,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def number(n: int, what: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def size(n_bytes: float) -> str:
     """812 B, 8.1 kB, 812 MB, 1.6 GB: powers of 1,000, as disks and memory are sold."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
