@@ -168,30 +168,27 @@ def _devices() -> dict[str, str]:
 
 
 def _training() -> Training:
-    """What `train` would take, as `api.machine` decides it, and its speed by the probe that `train` uses."""
+    """What `train` would take, as `api.machine` decides it, and its speed by steps of each preset's layers."""
     from glassgpt.api.code import BUILT_IN
     from glassgpt.api.machine import on_this_machine
     from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
     from glassgpt.planning.memory import training_memory
     from glassgpt.planning.parameters import total_parameters
-    from glassgpt.training.probe import PROBED, machine_speed
+    from glassgpt.training.probe import PROBED, speed_of
 
     used = on_this_machine(RunConfig(), PROBED, BUILT_IN)
-    speeds: dict[str, Any] = {}
     presets = []
     optim = OptimConfig(name="muon", batch_size=SEQUENCES)
     for name, vocab_size in PRESETS:
         model = GPTConfig.from_dict(preset(name) | {"vocab_size": vocab_size})
         run = on_this_machine(RunConfig(), model, BUILT_IN)
-        if run.kernel not in speeds:
-            speeds[run.kernel] = machine_speed(run)
         tokens = optim.batch_size * model.context_length
         presets.append(
             {
                 "preset": name,
                 "vocab_size": vocab_size,
                 "parameters": total_parameters(model),
-                "tokens_per_s": tokens / speeds[run.kernel].step_seconds(model, optim),
+                "tokens_per_s": tokens / speed_of(model, run).step_seconds(model, optim),
                 "memory_bytes": training_memory(model, optim, run)["total"],
             }
         )
