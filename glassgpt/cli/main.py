@@ -32,6 +32,7 @@ EPILOGUES = {
     "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=1e-2 --steps 300"},
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
+    "completion": {"help_epilogue": "Begin with: glassgpt completion bash"},
     "doctor": {"help_epilogue": "Begin with: glassgpt doctor"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }
@@ -45,6 +46,7 @@ for order, (verb, place, summary) in enumerate((
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
     ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
     ("doctor", "doctor:doctor", "Say what this machine is and how fast, or what looks wrong in a run."),
+    ("completion", "completion:completion", "Print a script by which your shell completes commands."),
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 
