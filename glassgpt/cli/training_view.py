@@ -239,7 +239,7 @@ class LiveView(PlainView):
         if self.newest:
             scored, sample = self.newest
             rows = [row for row in _sample_lines(sample, width) if row.strip()]
-            drawn += [Text(scored), *(Text(row, style="dim") for row in rows[: (height - 16) // 4])]
+            drawn += [*map(Text, wrapped(scored, width)), *(Text(row, style="dim") for row in rows[: max(1, (height - 16) // 4)])]
         return drawn
 
     def curve(self, run: "Run") -> str:
