@@ -32,12 +32,16 @@ class Read:
 
 
 def read(
-    texts: Sequence[str], data: DataConfig, run: RunConfig, given: Given, code: Code, elapsed: Callable[[], float]
-) -> Read:
+    texts: Sequence[str], data: DataConfig, run: RunConfig, given: Given, code: Code, elapsed: Callable[[], float],
+    phase: Callable[[str], None] = lambda what: None,
+) -> Read:  # fmt: skip
     """Read `texts`, as much as the time allows, and choose what suits them. `elapsed`: seconds of the run so far.
+
+    `phase` is told what is being done.
 
     Raises InputError for a text that cannot be read, and for too little time.
     """
+    phase("reading the text")
     if run.minutes:
         minutes.refuse_too_short(run.minutes, elapsed())
         limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
@@ -47,6 +51,7 @@ def read(
     if not run.minutes:
         return Read(reading, data, run, tuple(notes))
     notes += minutes.share_note(reading, texts)
+    phase("measuring this machine")
     speed = machine_speed(on_this_machine(run, PROBED, code))
     facts = text_facts(reading.corpus)
     left = 60 * run.minutes - elapsed()

@@ -72,12 +72,13 @@ def new_start(
     out: Path | None,
     elapsed: Callable[[], float],
     code: Code = BUILT_IN,
+    phase: Callable[[str], None] = lambda what: None,
 ) -> Start:
     """Settle every setting of a new run and prepare its text.
 
     The later decides over the earlier: the defaults, or in a run of minutes what is chosen for the text; the YAML
     file, the preset, the values given. Everything is checked before the text is read. `elapsed` says how many seconds
-    of the run have passed. Raises InputError.
+    of the run have passed; `phase` is told what is being done. Raises InputError.
     """
     stored = stored_settings(config_file) if config_file else {}
     plan = Settings.from_dict(stored).plan
@@ -94,10 +95,11 @@ def new_start(
     run = dataclasses.replace(run, code=code.recorded_as)
     texts = _sources(sources, stored, code)
     with code.blamed():
-        found = read(texts, data, run, merged, code, elapsed)
+        found = read(texts, data, run, merged, code, elapsed, phase)
     data, run, choice, notes, cache = found.data, found.run, found.choice, [*found.notes], cache_folder(found.data)
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
+    phase("tokenising the text" if data.tokenizer in ("gpt2", "bytes") else "making a tokenizer, tokenising the text")
     prepared = prepare_texts(found.reading.corpus, data)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)

@@ -73,6 +73,9 @@ class Run:
 class Listener(Protocol):
     """Who watches a run: the command line's view, or `Silent`."""
 
+    def phase(self, what: str) -> None:
+        """Before each thing that takes time and comes before the first step, such as "reading the text"."""
+
     def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None:
         """Before the first step, `elapsed` seconds into the run."""
 
@@ -91,6 +94,8 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that shows nothing."""
+
+    def phase(self, what: str) -> None: ...
 
     def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None: ...
 
@@ -142,6 +147,7 @@ def train(
     with everything saved, and `training.loop.TrainingFailed` on a NaN.
     """
     began = clock() if began is None else began
+    watcher = listener or Silent()
     gives = documents if documents is None or callable(documents) else lambda: documents
     code = Code(model if callable(model) else None, optimizer, gives)
     sections = _sections(None if callable(model) else model, data, optim, run)
@@ -153,19 +159,20 @@ def train(
     if tokenizer is not None:
         given["data"]["tokenizer"] = tokenizer
     if resume is not None:
+        watcher.phase("opening the run")
         start = resumed_start(str(resume), given, trust_code=trust_code, code=code)
     else:
         sources = [str(source) for source in ([text] if isinstance(text, str | Path) else text)]
         config_file, out_path = (Path(path) if path is not None else None for path in (config, out))
         start = new_start(
             sources, given, preset_name=preset, config_file=config_file, out=out_path,
-            elapsed=lambda: clock() - began, code=code,
+            elapsed=lambda: clock() - began, code=code, phase=watcher.phase,
         )  # fmt: skip
     if resume is not None:
         began = clock()  # only the first start of a run counts
     try:
         with start.code.blamed():
-            found = _train(start, listener or Silent(), clock, began)
+            found = _train(start, watcher, clock, began)
     except BaseException:
         with contextlib.suppress(OSError):
             start.directory.path.rmdir()  # where nothing came into it
@@ -183,6 +190,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     torch.set_num_threads(run.threads)
     if run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
         torch.use_deterministic_algorithms(run.deterministic)
+    listener.phase("measuring a few steps of the model")
     loss_of, optimizer, progress, step_seconds = _build(start, clock)
     model = loss_of.model
     nats_of = loss_of.nats if isinstance(loss_of, NativeLoss) else None

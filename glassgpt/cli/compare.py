@@ -15,7 +15,7 @@ from rich.table import Table
 from glassgpt import settings
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.words import count, duration
-from glassgpt.config import SECTIONS
+from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def _variants(files: tuple[str, ...], changes: list[str]) -> dict[str, tuple[dic
     for change in changes:
         parts = [f"--{part.strip()}" for part in change.split(",")]
         given, rest = settings.split_overrides(parts, SECTIONS)
+        for section, values in given.items():
+            renamed = {DIALECTS.get(name, name): value for name, value in values.items()}
+            settings.typed(SECTIONS[section], renamed, section, OTHER_TOOLS)
         if rest or not all("=" in part for part in parts):
             raise InputError(f"--with {change} is no setting: write --with section.field=value, as in optim.beta2=0.95")
         variants[change] = (base | given, [*flags, *parts])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,31 +71,32 @@ def prepare_text(
         print(f"skipped {path}: {reason}", file=sys.stderr)
     for note in reading_notes(dataclasses.replace(reading, skipped=[])):
         print(note, file=sys.stderr)
-    return _show(prepared, as_json)
+    return _show(prepared, as_json, shlex.join(["glassgpt", "train", *text]))
 
 
 @app.command
-def info(directory: str, *, as_json: AsJson = False) -> int:
+def info(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
     """Say what was prepared.
 
     Parameters
     ----------
     directory
-        A prepared text, as `data prepare` names it, or a run.
+        A prepared text, as `data prepare` names it, or a run. Left out: the newest run.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
-    return _show(_open(directory), as_json)
+    after = ["glassgpt", "data", "verify", *([directory] if directory else [])]
+    return _show(_open(directory), as_json, shlex.join(after))
 
 
 @app.command
-def verify(directory: str, *, as_json: AsJson = False) -> int:
+def verify(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
     """Check every byte of a prepared text against its SHA-256.
 
     Parameters
     ----------
     directory
-        A prepared text, as `data prepare` names it, or a run.
+        A prepared text, as `data prepare` names it, or a run. Left out: the newest run.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
@@ -104,10 +106,17 @@ def verify(directory: str, *, as_json: AsJson = False) -> int:
         print(json.dumps({"directory": str(prepared.directory), "intact": True, "tokens": n_ids}))
     else:
         print(f"{prepared.directory}: intact, {n_ids:,} tokens")
+        is_run = directory is None or not (Path(directory) / "prepared.json").exists()
+        after = ["doctor", *([directory] if directory else [])] if is_run else ["train", "book.txt"]
+        print(f"\nNext: {shlex.join(['glassgpt', *after])}", file=sys.stderr)
     return 0
 
 
-def _open(directory: str) -> "Prepared":
+def _open(directory: str | None) -> "Prepared":
+    if directory is None:
+        from glassgpt.checkpoint.run import find_run
+
+        directory = str(find_run(None).path)
     from glassgpt.api.texts import prepared_of
     from glassgpt.data.prepare import open_prepared
 
@@ -117,7 +126,7 @@ def _open(directory: str) -> "Prepared":
     return open_prepared(path) if (path / "prepared.json").exists() else prepared_of(path)
 
 
-def _show(prepared: "Prepared", as_json: bool) -> int:
+def _show(prepared: "Prepared", as_json: bool, after: str) -> int:
     facts = dataclasses.asdict(prepared.facts)
     if as_json:
         print(json.dumps({"directory": str(prepared.directory)} | facts))
@@ -126,4 +135,5 @@ def _show(prepared: "Prepared", as_json: bool) -> int:
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
         print(f"  {name.replace('_', ' '):<18}{shown}")
+    print(f"\nNext: {after}", file=sys.stderr)
     return 0
