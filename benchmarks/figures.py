@@ -20,10 +20,10 @@ SETTINGS = {"rounds", "threads", "minutes", "peer_times", "options", "text", "ru
 """What `figures` holds that was given, not found, or that other keys sum up."""
 HEAD = """# Figures
 
-Written by `python benchmarks/figures.py`: every line of [`history.jsonl`](../benchmarks/history.jsonl), with the command
-that measured it, when, at which commit, and on what. `load` is how busy the machine was in the minute before the end: at
-most about as many as it has cores where nothing else ran. A figure in the README and in these pages links to its row,
-and says in its title where in the line it stands; a test compares the two.
+Written by `python benchmarks/figures.py`: every line of [`history.jsonl`](../benchmarks/history.jsonl), with the
+command that measured it, when, at which commit, and on what. `load` is how busy the machine was in the minute before
+the end: at most about as many as it has cores where nothing else ran. A figure in the README and in these pages links
+to its row, and says in its title where in the line it stands; a test compares the two.
 
 `PATH` is a checkout of nanoGPT. Peers are measured in the same run, where they have a column of their own.
 
@@ -42,10 +42,11 @@ def row(number: int, line: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {line['versions'][name]}" for name in ("python", "torch"))
     where = f"{line['machine']['cpu']}, {line['machine']['cores']} cores, {line['machine']['system']}"
     load = f", load {line['machine']['load']}" if "load" in line["machine"] else ""
+    when = f"{line['date'][:10]}, commit {line['commit']}"
     found = "<br>".join(f"{name}: {value}" for name, value in summary(line["figures"]))
     return (
         f'| <a id="l{number}"></a>[{number}](../benchmarks/history.jsonl#L{number}) '
-        f"| `{line['command']}`<br>{line['date'][:10]}, commit {line['commit']}, {where}{load}; {versions} | {found} |\n"
+        f"| `{line['command']}`<br>{when}, {where}{load}; {versions} | {found} |\n"
     )
 
 

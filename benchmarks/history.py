@@ -33,7 +33,7 @@ def append(name: str, figures: dict[str, Any], path: Path = HISTORY) -> dict[str
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line of a script in this folder, without where things lie on this machine: PATH stands for folders."""
+    """The command line of a script in this folder, without where things lie here: PATH stands for folders."""
 
     def anywhere(argument: str) -> str:
         flag, equals, value = argument.rpartition("=")

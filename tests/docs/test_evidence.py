@@ -2,8 +2,8 @@
 
 A figure is written [4.27 times](docs/figures.md#l20 "cases 384 glassgpt speed_ratio"): the row of the page of all
 measurements, which is line 20 of benchmarks/history.jsonl, and its place in that line's figures. "A / B" in the title
-is the ratio of two. Any other number with a unit of measurement, or with a decimal point, is refused, except in code and
-where EXCEPTIONS says what it is.
+is the ratio of two. Any other number with a unit of measurement, or with a decimal point, is refused, except in code
+and where EXCEPTIONS says what it is.
 
 docs/log.md tells of tries, some of states that no command brings back; so it is no evidence, and instead each of its
 days names commands and the machine. docs/figures.md is written from the history.
@@ -32,8 +32,8 @@ EXCEPTIONS = {
 BASE = {"min": 60, "minutes": 60, "h": 3600, "%": 0.01, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 """What one of a unit is in the unit of the history, where they differ: seconds, shares, bytes."""
 UNITS = (
-    r"(?:[mµ]s|s|seconds?|min|minutes?|h|hours?|(?:k |M )?tokens/s|tokens a second|tok/s|[kMG]i?B(?:/s)?|bytes|%|times|x|×"
-    r"|bits per byte|bpb|nats|[GT]FLOP/s)(?![\w/])"
+    r"(?:[mµ]s|s|seconds?|min|minutes?|h|hours?|(?:k |M )?tokens/s|tokens a second|tok/s|[kMG]i?B(?:/s)?|bytes|%|times"
+    r"|x|×|bits per byte|bpb|nats|[GT]FLOP/s)(?![\w/])"
 )
 NUMBER = r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?"
 FIGURE = re.compile(rf"{NUMBER}[ \u00a0-]?{UNITS}|(?<![\w.])\d+\.\d+|\w+ times (?:as|faster|slower|smaller|larger)\b")
@@ -164,7 +164,8 @@ def test_a_new_line_records_its_command_without_the_places_of_this_machine(
 
 
 def test_each_day_of_the_log_names_commands_and_the_machine() -> None:
-    head, *days = re.split(r"^## (?=\d{4}-)", (ROOT / "docs" / "log.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    log = (ROOT / "docs" / "log.md").read_text(encoding="utf-8")
+    head, *days = re.split(r"^## (?=\d{4}-)", log, flags=re.MULTILINE)
     assert days
     for day in days:
         assert re.search(r"`(?:python benchmarks/|glassgpt |make )[^`]+`", day), day[:10]
