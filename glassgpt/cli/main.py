@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 
 """
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -54,6 +55,8 @@ def main() -> None:
     """The entry point of the `glassgpt` command."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console of another encoding shows ? for what it does not have
     code = run([argument for argument in arguments if argument != "--debug"], debug)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
     try:
