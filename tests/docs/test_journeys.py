@@ -62,13 +62,19 @@ def write_docx(path: Path, paragraphs: list[str]) -> None:
 
 
 def shortened(source: str) -> str:
-    """The one change: where a page trains for a minute the test does a step, and one step for each hundred."""
-    lines = []
-    for line in source.splitlines():
-        if not re.search(r"glassgpt plan", line):
-            line = re.sub(r"(--|\b)minutes([ =])(\d+)", lambda m: f"{m[1]}steps{m[2]}{m[3]}00", line)
-        lines.append(re.sub(r"(--|\b)steps([ =])(\d+)00\b", r"\1steps\2\3", line))
-    return "\n".join(lines)
+    """The one change: a step for ten minutes or for 250 steps, and at least one; two seeds for any number of them."""
+
+    def shorter(found: re.Match[str]) -> str:
+        before, unit, sign, number = found.groups()
+        if unit == "seeds":
+            return f"{before}seeds{sign}2"
+        return f"{before}steps{sign}{max(1, int(number) // (10 if unit == 'minutes' else 250))}"
+
+    lines = source.splitlines()
+    return "\n".join(
+        line if "glassgpt plan" in line else re.sub(r"(--|\b)(minutes|steps|seeds)([ =])(\d+)\b", shorter, line)
+        for line in lines
+    )
 
 
 def run_line(line: str) -> int:
@@ -111,11 +117,11 @@ def test_a_line_that_fails_fails_the_page() -> None:
 
 
 def test_only_the_length_of_training_is_changed() -> None:
-    assert shortened("glassgpt train a --minutes 10 --seed 1") == "glassgpt train a --steps 10 --seed 1"
-    assert shortened("glassgpt compare --steps 500 --seeds 3") == "glassgpt compare --steps 5 --seeds 3"
-    assert shortened('glassgpt.train("a", minutes=5)') == 'glassgpt.train("a", steps=5)'
-    for line in ("glassgpt plan a --minutes 10", "glassgpt generate --prompt 'ten minutes 10'", "glassgpt doctor"):
-        assert shortened(line).replace("steps 10", "minutes 10") == line
+    assert shortened("glassgpt train a --minutes 20 --seed 1") == "glassgpt train a --steps 2 --seed 1"
+    assert shortened("glassgpt compare --steps 500 --seeds 5") == "glassgpt compare --steps 2 --seeds 2"
+    assert shortened('glassgpt.train("a", minutes=5)') == 'glassgpt.train("a", steps=1)'
+    for line in ("glassgpt plan a --minutes 10", "glassgpt generate --top-k 5 --seed 7", "glassgpt doctor"):
+        assert shortened(line) == line
 
 
 def test_every_page_of_the_journeys_is_named_by_the_readme() -> None:
