@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,10 @@ DocumentMaker = Callable[[], Iterable[str]]
 """Gives the texts to train on, the same each time it is called."""
 MOST_REASONS = 4
 """Lines of one sort in the header, at most."""
+_REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+"""Signs that Windows has in no file's name."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Devices of Windows, with any suffix."""
 
 
 def cache_folder(data: DataConfig) -> Path:
@@ -88,9 +93,11 @@ def lasting(source: str, reading: Reading, cache: Path) -> str:
 
 
 def run_name(texts: Sequence[str]) -> str:
-    """The name of the first source: the file's, the folder's, or `stdin`."""
+    """The name of the first source: the file's, the folder's, or `stdin`; one that every system takes for a folder."""
     first = texts[0].removesuffix("()")
-    return "stdin" if first == "-" else Path(os.path.abspath(first.split("*")[0])).stem or "run"
+    name = "stdin" if first == "-" else Path(os.path.abspath(first.split("*")[0])).stem
+    name = _REFUSED.sub("-", name).strip(". ")  # a dot at its beginning would hide it
+    return f"{name}-run" if _RESERVED.fullmatch(name) else name or "run"
 
 
 def reading_notes(reading: Reading) -> list[str]:
