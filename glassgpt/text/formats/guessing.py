@@ -18,8 +18,9 @@ _SEARCHED = 16 * BLOCK
 _LONGEST_LINE = 4096
 _ENOUGH = 16  # characters beyond ASCII
 _WINDOWS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256")
-_OTHERS = ("koi8_r", "iso8859_2", "iso8859_5", "cp866", "cp850", "mac_roman")
+_OTHERS = ("koi8_r", "iso8859_2", "iso8859_5", "cp866")
 _MULTI_BYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
+_OLD = ("cp850", "mac_roman")  # of DOS and of the Macintosh: taken only where no other reading makes sense
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 
 _SIGNS = "“”„‘’‚‹›«»–—…•€£§©®°·½¼¾×™\xa0\xad"
@@ -56,18 +57,19 @@ def guess_encoding(source: Source, first: int, offset: int) -> str | None:
 def _guess_by_language(sample: bytes) -> str | None:
     import charset_normalizer  # loads large tables, which most runs do not need
 
-    candidates: list[str] = [*_WINDOWS, *_OTHERS, *_MULTI_BYTE]  # of two that read the same, the first
+    candidates: list[str] = [*_WINDOWS, *_OTHERS, *_MULTI_BYTE, *_OLD]  # of two that read the same, the first
     matches = charset_normalizer.from_bytes(
         sample, 16, 1024, 0.2, candidates, preemptive_behaviour=False, enable_fallback=False
     )
-    readings: dict[str, str] = {}  # the text -> the encoding in which it reads so
+    readings: dict[str, str] = {}  # a text -> the encoding in which it reads so
     for match in matches:
         encoding = min(match.could_be_from_charset, key=candidates.index)
         if match.chaos <= 0.1 and (match.coherence >= 0.2 or encoding in _MULTI_BYTE):
             text = sample.decode(encoding, errors="replace")
             if _is_of_one_language(text):
                 readings[text] = encoding
-    return codecs.lookup(readings.popitem()[1]).name if len(readings) == 1 else None
+    left = [encoding for encoding in readings.values() if encoding not in _OLD] or list(readings.values())
+    return codecs.lookup(left[0]).name if len(left) == 1 else None
 
 
 def _lines_beyond_ascii(source: Source, start: int) -> bytes:

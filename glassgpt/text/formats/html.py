@@ -15,7 +15,7 @@ from glassgpt.text.formats.layout import Layout
 PARAGRAPHS = {
     *("address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "dir", "div", "dl"),
     *("fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup"),
-    *("hr", "html", "legend", "main", "menu", "nav", "ol", "p", "section", "summary", "table", "ul"),
+    *("hr", "html", "legend", "main", "menu", "nav", "ol", "p", "section", "summary", "ul"),
 }
 LINES = {"caption", "dt", "li", "optgroup", "option", "tbody", "tfoot", "thead"}
 PREFORMATTED = {"pre", "listing", "xmp"}
@@ -45,7 +45,7 @@ State = Callable[[str, int, bool], int]
 
 def read_html(blocks: Iterable[str], layout: Layout) -> None:
     """Give the text of a page to `layout`. No markup is an error; a browser has none either."""
-    page = _Page(layout)
+    page = Page(layout)
     for block in blocks:
         page.feed(block)
     page.feed("", is_last=True)
@@ -66,12 +66,12 @@ def declared_encoding(head: bytes) -> str | None:
     return _WEB_NAMES.get(name, name)
 
 
-class _Page:
-    """A state, which takes what it can of the text and says how far it came, and what is left of the text."""
+class Page:
+    """A state, which takes what it can of the text and says how far it came, and the rest of the text."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._rest = ""
+        self.rest = ""  # what waits for more text
         self._state: State = self._text
         self._tag = ""
         self._is_end = False
@@ -79,14 +79,14 @@ class _Page:
         self._left_out = ""  # the element whose end is looked for
 
     def feed(self, text: str, is_last: bool = False) -> None:
-        data, at = self._rest + text, 0
+        data, at = self.rest + text, 0
         while at < len(data):
             state = self._state
             came_to = state(data, at, is_last)
             if came_to == at and self._state == state:
                 break
             at = came_to
-        self._rest = data[at:]
+        self.rest = data[at:]
 
     def _text(self, data: str, at: int, is_last: bool) -> int:
         tag = data.find("<", at)
@@ -201,6 +201,9 @@ class _Page:
             layout.line_break()
         elif tag in PREFORMATTED and not is_empty:
             layout.end_preformatted() if self._is_end else layout.begin_preformatted()
+        elif tag == "table":
+            layout.end_row()
+            layout.separate(2)
         elif tag == "tr":
             layout.end_row() if self._is_end else layout.begin_row()
         elif tag in ("td", "th") and not self._is_end:

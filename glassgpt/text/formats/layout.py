@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-_SPACES = re.compile("[ \t\n\f\r]+")
+_SPACES = re.compile("(?: ?[\t\n\f\r]|  )[ \t\n\f\r]*")  # all but a single space, which stays as it is
 _INDENT = " \xa0"  # pages indent paragraphs, and keep empty ones open, with non-breaking spaces
 _MOST = 1000  # line breaks or empty cells in a row; more are left out
 
@@ -18,6 +18,7 @@ class Layout:
         self._n_preformatted = 0
         self._drops_line_end = False
         self._n_cells = 0  # in this row, so far
+        self._in_cell = False
         self._cell_gap: str | None = None  # the gap at the beginning of a cell that is still empty
 
     def text(self, text: str) -> None:
@@ -46,21 +47,27 @@ class Layout:
 
     def begin_row(self) -> None:
         """The next cell begins a line."""
-        self._cell_gap = None
+        self.end_row()
         self._n_cells = 0
-        self.separate(1)
 
     def begin_cell(self) -> None:
         """The next text is a tab behind the last cell's."""
+        self._end_cell()
         if self._n_cells:
-            self._gap = ((self._cell_gap or "") + "\t")[-_MOST:]
+            self._gap = (self._gap + "\t")[-_MOST:]
         self._n_cells += 1
+        self._in_cell = True
         self._cell_gap = self._gap
 
     def end_row(self) -> None:
         """The next text is not part of this row."""
-        self._cell_gap = None
+        self._end_cell()
         self.separate(1)
+
+    def _end_cell(self) -> None:
+        if self._in_cell:  # a paragraph that ends with its cell does not end the line
+            self._gap = self._cell_gap or ""
+        self._in_cell, self._cell_gap = False, None
 
     def begin_preformatted(self) -> None:
         """White space counts from here on."""

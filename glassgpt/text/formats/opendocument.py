@@ -28,7 +28,7 @@ _LEFT_OUT = {
     "svg:desc",
 }
 _PARAGRAPHS = ("text:p", "text:h")
-_SPACES = re.compile("[ \t\r\n]+")
+_SPACES = re.compile("(?: ?[\t\n\r]|  )[ \t\n\r]*")  # all but a single space, which stays as it is
 _MOST_SPACES = 10_000
 
 
