@@ -134,10 +134,10 @@ def _typed_lines() -> Iterator[str]:
         history = FileHistory(path)
     except OSError:  # a home that cannot be written: this conversation has its own history only
         history = InMemoryHistory()
-    session: PromptSession[str] = PromptSession([("bold", "> ")], history=history)
+    terminal: PromptSession[str] = PromptSession([("bold", "> ")], history=history)
     while True:
         try:
-            yield session.prompt()
+            yield terminal.prompt()
         except (EOFError, KeyboardInterrupt):
             return
 
