@@ -79,7 +79,8 @@ def _turn(conversation: "Conversation", typed: str) -> bool:
     """Answer a line or obey a command; False where it ends the conversation."""
     name, _, argument = typed.strip().partition(" ")
     if not typed.startswith("/"):
-        _show(conversation.say(typed))
+        if typed or conversation.template is None:
+            _show(conversation.say(typed))
     elif name == "/again":
         _show(conversation.again())
     elif name == "/reset":
@@ -91,6 +92,8 @@ def _turn(conversation: "Conversation", typed: str) -> bool:
         for command, meaning in COMMANDS.items():
             _tell(f"{command:<12}{meaning}")
         _tell("A line that begins with a space is text, whatever follows.")
+        if conversation.template is None:
+            _tell("An empty line lets the model write on.")
     elif name != "/quit":
         _tell(f"there is no command {name}: /help lists those there are")
     return name != "/quit"
@@ -131,10 +134,10 @@ def _typed_lines() -> Iterator[str]:
         history = FileHistory(path)
     except OSError:  # a home that cannot be written: this conversation has its own history only
         history = InMemoryHistory()
-    session: PromptSession[str] = PromptSession([("bold", "> ")], history=history)
+    terminal: PromptSession[str] = PromptSession([("bold", "> ")], history=history)
     while True:
         try:
-            yield session.prompt()
+            yield terminal.prompt()
         except (EOFError, KeyboardInterrupt):
             return
 

@@ -77,7 +77,7 @@ class TintedView:
             line.append(_padded(visible(token.token), 14), style)
             line.append(f"  {token.probability:>11.1%}  {token.rank:>6,}  ")
             room = self.console.width - line.cell_len - 1
-            line.append(_fitting([f"{visible(o.token)} {o.probability:.0%}" for o in token.alternatives], room))
+            line.append(_fitting([f"{visible(o.token)} {percent(o.probability)}" for o in token.alternatives], room))
             self.console.print(line, no_wrap=True)
 
 
@@ -113,6 +113,11 @@ def level_of(token: "ScoredToken") -> tuple[float, str, str]:
 def visible(token: str) -> str:
     """A token with its spaces and line ends as signs."""
     return printable(token.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥", ord("\r"): "␍"}))
+
+
+def percent(probability: float) -> str:
+    """62%, <1%"""
+    return f"{probability:.0%}" if probability >= 0.005 else "<1%"
 
 
 def decimal(probability: float) -> str:

@@ -100,7 +100,7 @@ def _candidates(logits: NDArray[np.floating], sampling: Sampling) -> tuple[NDArr
     """The ids that may be drawn, ascending, and their probabilities; equals of the last one kept stay too."""
     # Less the highest score before the division: then exp never overflows, however small the temperature.
     with np.errstate(over="ignore"):
-        scores = (logits.astype(np.float64) - _highest(logits)) / sampling.temperature
+        scores = (logits.astype(np.float64, copy=False) - _highest(logits)) / sampling.temperature
     ids = np.arange(len(scores))
     if sampling.top_k is not None and sampling.top_k < len(scores):
         last = np.partition(scores, -sampling.top_k)[-sampling.top_k]

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,15 @@ def test_what_cannot_be_is_refused(plain: GPT) -> None:
         Conversation(plain, Sampling()).again()
     with pytest.raises(InputError, match="max_new_tokens is 0"):
         Conversation(plain, Sampling(), max_new_tokens=0)
+
+
+def test_the_command_takes_messages_where_there_is_a_template(chatty: Path, tmp_path: Path) -> None:
+    place = tmp_path / "talk.txt"
+    found = subprocess.run(
+        [sys.executable, "-m", "glassgpt", "chat", str(chatty), "--max-new-tokens", "6"],
+        input=f"A fox\n\ncame\n/save {place}\n", capture_output=True, check=False, encoding="utf-8",
+    )  # fmt: skip
+    assert (found.returncode, found.stderr.count("\n")) == (0, 3), "saved in, an empty line, Next"
+    text = place.read_text(encoding="utf-8")
+    assert text.startswith("user: A fox\nassistant: ")
+    assert text.count("user: ") == text.count("assistant: ") == 2, "an empty line is no message"
