@@ -51,14 +51,14 @@ def loss_chart(
 ) -> list[Text]:
     """`height` rows of a chart and one that names its axes, `width` columns each; both lines are (step, loss).
 
-    The scale leaves out the first tenth of a longer run, where the loss falls so far that nothing else could be told
+    The scale leaves out the first fifth of a longer run, where the loss falls so far that nothing else could be told
     apart. Validation points are marked.
     """
     first, last = training[0][0], training[-1][0]
     training = _smoothed([(step, loss) for step, loss in training if math.isfinite(loss)])
     columns = max(1, width - LABEL)
-    later = training[len(training) // 10 :] if len(training) >= 20 else training
-    validation = [(step, loss) for step, loss in validation if first <= step <= last and math.isfinite(loss)]
+    later = training[len(training) // 5 :] if len(training) >= 20 else training
+    validation = [(min(step, last), loss) for step, loss in validation if first <= step and math.isfinite(loss)]
     values = [loss for _, loss in [*later, *validation]] or [0.0]
     low, high = min(values), max(values)
     if high - low < 1e-3 * abs(high):

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 
 """
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,9 @@ TAKES_SETTINGS = ("train", "plan")
 
 def main() -> None:
     """The entry point of the `glassgpt` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe of Windows may have no letter for what is written
+            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)

@@ -32,8 +32,9 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
             continue
         if line:
             lines.append(line)
-            word = indent + word.lstrip()
-        *cut, line = chop_cells(word, max(2, width)) or [""]
+            word = word.lstrip()
+        before = indent if lines else ""
+        *cut, line = (before + part for part in chop_cells(word, max(2, width - len(before))))
         lines += cut
     return [*lines, line]
 
