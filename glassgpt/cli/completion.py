@@ -39,10 +39,6 @@ class Command:
 def completion(shell: Shell | None = None, /) -> int:
     """Print a script by which your shell completes commands, flags and their values.
 
-    To use it in every new shell: for bash add `eval "$(glassgpt completion bash)"` to ~/.bashrc, for zsh the same with
-    zsh to ~/.zshrc, after compinit; for fish run
-    `glassgpt completion fish > ~/.config/fish/completions/glassgpt.fish`.
-
     Parameters
     ----------
     shell

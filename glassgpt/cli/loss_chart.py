@@ -58,7 +58,7 @@ def loss_chart(
     training = _smoothed([(step, loss) for step, loss in training if math.isfinite(loss)])
     columns = max(1, width - LABEL)
     later = training[len(training) // 5 :] if len(training) >= 20 else training
-    validation = [(step, loss) for step, loss in validation if first <= step <= last and math.isfinite(loss)]
+    validation = [(min(step, last), loss) for step, loss in validation if first <= step and math.isfinite(loss)]
     values = [loss for _, loss in [*later, *validation]] or [0.0]
     low, high = min(values), max(values)
     if high - low < 1e-3 * abs(high):

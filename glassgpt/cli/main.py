@@ -34,7 +34,10 @@ EPILOGUES = {
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
     "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
-    "completion": {"help_epilogue": "Begin with: glassgpt completion bash"},
+    "completion": {
+        "help_epilogue": "~/.bashrc: eval \"$(glassgpt completion bash)\". ~/.zshrc, after compinit, the same for "
+        "zsh. fish: glassgpt completion fish > ~/.config/fish/completions/glassgpt.fish"
+    },
     "doctor": {"help_epilogue": "Begin with: glassgpt doctor"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }

@@ -238,8 +238,8 @@ class LiveView(PlainView):
             drawn = [*loss_chart(list(self.losses.points), self.validation, width, height // 5), *drawn]
         if self.newest:
             scored, sample = self.newest
-            rows = [row for row in _sample_lines(sample, width) if row.strip()]
-            drawn += [*map(Text, wrapped(scored, width)), *(Text(row, style="dim") for row in rows[: max(1, (height - 16) // 4)])]
+            rows = [row for row in _sample_lines(sample, width) if row.strip()][: max(1, (height - 16) // 4)]
+            drawn += [*map(Text, wrapped(scored, width)), *(Text(row, style="dim") for row in rows)]
         return drawn
 
     def curve(self, run: "Run") -> str:
