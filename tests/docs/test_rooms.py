@@ -46,7 +46,7 @@ def test_every_link_leads_to_a_file_that_exists(page: Path) -> None:
 def test_the_contents_name_every_page_and_number_the_rooms_in_order() -> None:
     contents = (DOCS / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"\]\(([\w/.-]+\.md)\)", contents)
-    assert {DOCS / name for name in named} == {page for page in DOCS.rglob("*.md")} - {DOCS / "README.md"}
+    assert {DOCS / name for name in named} == set(DOCS.rglob("*.md")) - {DOCS / "README.md"}
     numbered = re.findall(r"^(\d+)\. \[[^\]]*\]\(rooms/(\d+)-", contents, re.MULTILINE)
     assert [(int(a), int(b)) for a, b in numbered] == [(n, n) for n in range(1, len(ROOMS) + 1)]
 
