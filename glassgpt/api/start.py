@@ -49,6 +49,8 @@ class Start:
     state: TrainerState | None = None
     choice: Choice | None = None
     """What was chosen for a new run of minutes."""
+    files: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What was read: files by format; empty where nothing was, as on resuming."""
     notes: tuple[str, ...] = ()
     """What the user should know, a line each."""
 
@@ -125,7 +127,10 @@ def new_start(
         with code.blamed():
             code.optimizer(code.first_model(chosen.model, chosen.run.seed), chosen.optim)  # or it cannot begin
     directory = new_run(str(out) if out else None, run_name(texts))
-    return Start(directory, chosen, prepared, step_plan, bool(run.minutes), code, choice=choice, notes=tuple(notes))
+    return Start(
+        directory, chosen, prepared, step_plan, bool(run.minutes), code,
+        choice=choice, files=found.reading.n_files, notes=tuple(notes),
+    )  # fmt: skip
 
 
 def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Code = BUILT_IN) -> Start:

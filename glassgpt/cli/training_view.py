@@ -258,7 +258,6 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
     chosen, facts = start.settings, start.prepared.facts
     model, optim, run = chosen.model, chosen.optim, chosen.run
     epochs = costs.tokens / max(1, facts.train_tokens)
-    documents = f"{facts.documents:,} documents" if facts.documents > 1 else "1 document"
     part = "" if validated_tokens >= facts.val_tokens else f"; on the way, {count(validated_tokens)} tokens of it"
     grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
     where = f"{run.device}, {run.dtype}" + (f", {number(run.threads, 'thread')}" if run.device == "cpu" else "")
@@ -271,7 +270,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
     score = "" if costs.bits_per_byte is None else f"; about {costs.bits_per_byte:.2f} bits per byte"
     about = "about " if start.by_the_clock else ""
     rows = [
-        ("text", f"{_names(chosen.text)}: {documents}, {facts.characters:,} characters"),
+        ("text", f"{_names(chosen.text)}: {_read(start)}{facts.characters:,} characters, {facts.words:,} words"),
         ("", f"validation: the last {facts.val_fraction:.1%}, {facts.val_characters:,} characters{part}"),
         ("tokens", f"{facts.tokenizer}: {kinds}, {facts.train_tokens:,} to train on"),
         (
@@ -296,6 +295,19 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         *(("note", note) for note in start.notes),
     ]
     return [f"  {name:<10}{value}" for name, value in rows]
+
+
+def _read(start: "Start") -> str:
+    """How many files of which formats, and how many documents, where it is more than one text."""
+    found = []
+    n_files = sum(start.files.values())
+    if n_files > 1 or any(kind not in ("text", "pydoc") for kind in start.files):
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(start.files.items(), key=lambda item: -item[1]))
+        only = next(iter(start.files)) if len(start.files) == 1 else kinds
+        found.append(f"{number(n_files, 'file')} ({only})")
+    if start.prepared.facts.documents != n_files:
+        found.append(number(start.prepared.facts.documents, "document"))
+    return "".join(f"{part}, " for part in found)
 
 
 def _names(texts: list[str]) -> str:
