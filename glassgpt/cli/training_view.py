@@ -6,7 +6,6 @@ plain lines (`PlainView`). Colours are few, so that they can be read on dark and
 
 import contextlib
 import math
-import os
 import shlex
 import time
 from pathlib import Path
@@ -18,7 +17,8 @@ from rich.text import Text
 from glassgpt import __version__
 from glassgpt.cli.live_region import LiveRegion
 from glassgpt.cli.loss_chart import LossSeries, loss_chart
-from glassgpt.cli.words import clock_time, count, duration, number, printable, size, wrapped
+from glassgpt.cli.training_header import header, shown
+from glassgpt.cli.words import count, duration, printable, size, wrapped
 from glassgpt.planning.expectation import nearest
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class PlainView:
 
     def planned(self, start: "Start", costs: "Costs", validated_tokens: int, elapsed: float) -> None:
         """The header: what was read, what will be built, what it will take, what to expect of it."""
-        self.directory = _shown(start.directory.path)
+        self.directory = shown(start.directory.path)
         self.total_steps = costs.steps
         self.predicted_seconds = costs.seconds - elapsed
         self.began = (start.step, elapsed)
@@ -161,12 +161,12 @@ class PlainView:
             ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)}){over}"),
             ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
             ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
-            ("curve", str(_shown(run.directory) / "loss.svg")),
+            ("curve", str(shown(run.directory) / "loss.svg")),
         ]
         self.line()
         for name, value in rows:
             self.line("\n".join(wrapped(f"  {name:<14}{value}", self.width, INDENT + "    ")))
-        self.line(f"\nNext: glassgpt generate {shlex.quote(str(_shown(run.directory)))} --prompt \"Once upon a time\"")
+        self.line(f"\nNext: glassgpt generate {shlex.quote(str(shown(run.directory)))} --prompt \"Once upon a time\"")
 
     def curve(self, run: "Run") -> str:
         """How the loss fell."""
@@ -251,74 +251,6 @@ class LiveView(PlainView):
                 self.print(row)
         last = self.losses.points[-1][1] if self.losses.points else math.nan
         return f"{self.losses.first:.3f} to {last:.3f} nats a token" if self.losses.first else ""
-
-
-def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float) -> list[str]:
-    """What was read, what will be built, what it is expected to take."""
-    chosen, facts = start.settings, start.prepared.facts
-    model, optim, run = chosen.model, chosen.optim, chosen.run
-    epochs = costs.tokens / max(1, facts.train_tokens)
-    part = "" if validated_tokens >= facts.val_tokens else f"; on the way, {count(validated_tokens)} tokens of it"
-    grouped = f" ({model.n_kv_heads} of keys)" if model.n_kv_heads != model.n_heads else ""
-    where = f"{run.device}, {run.dtype}" + (f", {number(run.threads, 'thread')}" if run.device == "cpu" else "")
-    where += ", native step" if run.kernel == "native" else ""
-    kinds = f"{facts.vocab_size:,} different"
-    if facts.tokenizer == "chars":
-        kinds = f"{facts.vocab_size:,} different, the text's characters and all other bytes"
-    resumed = f", resumed from {start.checkpoint.name}" if start.checkpoint else ""
-    left = costs.seconds - elapsed
-    score = "" if costs.bits_per_byte is None else f"; about {costs.bits_per_byte:.2f} bits per byte"
-    about = "about " if start.by_the_clock else ""
-    rows = [
-        ("text", f"{_names(chosen.text)}: {_read(start)}{facts.characters:,} characters, {facts.words:,} words"),
-        ("", f"validation: the last {facts.val_fraction:.1%}, {facts.val_characters:,} characters{part}"),
-        ("tokens", f"{facts.tokenizer}: {kinds}, {facts.train_tokens:,} to train on"),
-        (
-            "model",
-            f"{model.architecture}: {number(model.n_layers, 'layer')}, {model.embedding_dim} wide, "
-            f"{number(model.n_heads, 'head')}{grouped}, context {model.context_length}: "
-            f"{count(costs.parameters)} parameters",
-        ),
-        (
-            "training",
-            f"{about}{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: "
-            f"{count(costs.tokens)} tokens, {epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
-        ),
-        ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
-        (
-            "expect",
-            f"{duration(left)} from here, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
-            f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
-        ),
-        *(("why" if not n else "", line) for n, line in enumerate(start.choice.why if start.choice else ())),
-        ("run", f"{_shown(start.directory.path)}, seed {run.seed}{resumed}"),
-        *(("note", note) for note in start.notes),
-    ]
-    return [f"  {name:<10}{value}" for name, value in rows]
-
-
-def _read(start: "Start") -> str:
-    """How many files of which formats, and how many documents, where it is more than one text."""
-    found = []
-    n_files = sum(start.files.values())
-    if n_files > 1 or any(kind not in ("text", "pydoc") for kind in start.files):
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(start.files.items(), key=lambda item: -item[1]))
-        only = next(iter(start.files)) if len(start.files) == 1 else kinds
-        found.append(f"{number(n_files, 'file')} ({only})")
-    if start.prepared.facts.documents != n_files:
-        found.append(number(start.prepared.facts.documents, "document"))
-    return "".join(f"{part}, " for part in found)
-
-
-def _names(texts: list[str]) -> str:
-    shown = [str(_shown(Path(text))) for text in texts]
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
-
-
-def _shown(path: Path) -> Path:
-    """A path as short as it can be typed from here."""
-    inside = path.is_absolute() and path.is_relative_to(Path.cwd())
-    return Path(os.path.relpath(path)) if inside else path
 
 
 def _sample_lines(text: str, width: int) -> list[str]:

@@ -216,11 +216,13 @@ def _explosions(record: RunRecord) -> Iterator[Finding]:
     if len(norms) < FEW_LINES:
         return
     usual = statistics.median(norm for norm, _ in norms)
-    high = [(norm, step) for norm, step in norms[3:] if norm > EXPLOSION * usual]
+    learning = max(3, len(norms) // 5)  # at first the gradients are large in any run
+    high = [(norm, step) for norm, step in norms[learning:] if norm > EXPLOSION * usual]
     if high:
         norm, step = max(high)
         yield Finding(
-            "the gradients exploded", f"{len(high)} times; a norm of {norm:.3g} at step {step:,}, {usual:.3g} is usual",
+            "the gradients exploded",
+            f"{len(high)} in {len(norms)} lines; a norm of {norm:.3g} at step {step:,}, {usual:.3g} is usual",
             "lower --optim.learning-rate; keep --optim.grad-clip at 1 or below",
         )  # fmt: skip
 

@@ -51,6 +51,7 @@ FALLING = [4 * math.exp(-n / 10) + 1 for n in range(60)]
 
 def test_of_a_good_run_nothing_is_said() -> None:
     assert found(lines(FALLING)) == []
+    assert found(lines(FALLING, grad_norm=[20.0] * 9 + [1.0] * 51)) == [], "large gradients at first are usual"
     assert found([]) == []
 
 
