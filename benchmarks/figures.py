@@ -25,7 +25,8 @@ command that measured it, when, at which commit, and on what. `load` is how busy
 the end: at most about as many as it has cores where nothing else ran. A figure in the README and in these pages links
 to its row, and says in its title where in the line it stands; a test compares the two.
 
-`PATH` is a checkout of nanoGPT. Peers are measured in the same run, where they have a column of their own.
+`PATH` is a checkout of nanoGPT. The contenders of one line were measured in turn in one run; between lines the machine
+may have changed.
 
 | line | measured by | found |
 |---|---|---|
