@@ -18,13 +18,20 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+_HALF = 600
+"""Signs of a message that are kept from its beginning and from its end."""
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one line: what was given, the rule, what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. What cannot be printed, as names in files
+    from elsewhere can have it, is written out (\\n), and of a very long message the middle is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+        super().__init__(line if len(line) <= 2 * _HALF else f"{line[:_HALF]} ... {line[-_HALF:]}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
