@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from glassgpt import settings
-from glassgpt.settings import InputError, nearest
+from glassgpt.settings import InputError, nearest, shown
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Kernel = Literal["auto", "torch", "native"]
@@ -98,10 +98,10 @@ class GPTConfig:
         """
         renamed: dict[str, Any] = {}
         for key, value in values.items():
-            name = str(key).replace("-", "_")
+            name = key.replace("-", "_") if isinstance(key, str) else shown(key)
             name = DIALECTS.get(name, name)
             if name in renamed:
-                raise InputError(f"model.{name} is given twice, once as {key}: keep one of the two")
+                raise InputError(f"model.{shown(name)[1:-1]} is given twice, once as {shown(key)}: keep one of the two")
             renamed[name] = value
         return settings.build(cls, renamed, "model", OTHER_TOOLS)
 
@@ -278,22 +278,28 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
         """The settings in a config.yaml. Raises InputError for an unknown section, key or value."""
-        unknown = [str(key) for key in values if key not in ("text", "prepared", "plan", *SECTIONS)]
+        known = ("text", "prepared", "plan", *SECTIONS)
+        unknown = [key if isinstance(key, str) else shown(key) for key in values if key not in known]
         if unknown:
             homes = [name for name, kind in SECTIONS.items() if unknown[0] in kind.__dataclass_fields__]
             near = f"{homes[0]}.{unknown[0]}" if homes else nearest(unknown[0], SECTIONS)
             hint = f"did you mean {near}?" if near else f"sections are {', '.join(SECTIONS)}"
-            raise InputError(f"unknown section {unknown[0]!r} in the settings: {hint}")
+            raise InputError(f"unknown section {shown(unknown[0])} in the settings: {hint}")
         sections = {name: values.get(name) or {} for name in SECTIONS}
         for name, section in sections.items():
             if not isinstance(section, Mapping):
-                raise InputError(f"section {name!r} of the settings is {section!r}, but must hold keys with values")
+                given = shown(section)
+                raise InputError(f"section {name!r} of the settings is {given}, but must hold keys with values")
         text: Any = values.get("text") or []
-        if not isinstance(text, str) and type(text) is not list:
-            raise InputError(f"text is {text!r} in the settings, but must be a path or a list of paths")
+        text = [text] if isinstance(text, str) else text
+        if not isinstance(text, list) or not all(isinstance(source, str) for source in text):
+            raise InputError(f"text is {shown(text)} in the settings, but must be a path or a list of paths")
+        prepared = values.get("prepared") or ""
+        if not isinstance(prepared, str):
+            raise InputError(f"prepared is {shown(prepared)} in the settings, but must be text: leave it out")
         return cls(
-            text=[text] if isinstance(text, str) else [str(source) for source in text],
-            prepared=str(values.get("prepared") or ""),
+            text=text,
+            prepared=prepared,
             model=GPTConfig.from_dict(sections["model"]),
             data=settings.build(DataConfig, sections["data"], "data", OTHER_TOOLS),
             optim=settings.build(OptimConfig, sections["optim"], "optim", OTHER_TOOLS),
@@ -378,11 +384,12 @@ def _plan(values: Any) -> tuple[tuple[int, int], ...]:
     pairs = [value for value in values if isinstance(value, list) and [*map(type, value)] == [int, int]]
     entries = tuple((start, total) for start, total in pairs)
     starts = [start for start, _ in entries]
-    follows = not entries or (starts[0] == 0 and starts == sorted(set(starts)) and all(n >= s for s, n in entries))
+    possible = all(start <= total < 2**63 for start, total in entries)
+    follows = not entries or (starts[0] == 0 and starts == sorted(set(starts)) and possible)
     if len(entries) != len(values) or not follows or (entries and entries[-1][1] < 1):
         raise InputError(
-            f"plan is {values!r} in the settings, but must be pairs [from_step, total_steps], the first from step 0: "
-            "leave it out to plan anew"
+            f"plan is {shown(values)} in the settings, but must be pairs [from_step, total_steps], the first from "
+            "step 0: leave it out to plan anew"
         )
     return entries
 
@@ -393,8 +400,9 @@ def parse_bytes(value: str, name: str) -> int:
     n_bytes = 0
     if match:
         number, unit, binary = match.groups()
-        n_bytes = int(float(number) * (1024 if binary else 1000) ** (" kmgt".index(unit.lower()) if unit else 0))
-    _require(n_bytes > 0, name, repr(value), "must be a number of bytes above 0, such as 2.5GB or 800MiB")
+        given = float(number) * (1024 if binary else 1000) ** (" kmgt".index(unit.lower()) if unit else 0)
+        n_bytes = int(given) if given < 2**63 else 0
+    _require(n_bytes > 0, name, shown(value), "must be a number of bytes above 0, such as 2.5GB or 800MiB")
     return n_bytes
 
 

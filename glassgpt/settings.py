@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -17,18 +18,34 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+_HALF = 600
+"""Signs of a message that are kept from its beginning and from its end."""
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one line: what was given, the rule, what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. What cannot be printed, as names in files
+    from elsewhere can have it, is written out (\\n), and of a very long message the middle is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+        super().__init__(line if len(line) <= 2 * _HALF else f"{line[:_HALF]} ... {line[-_HALF:]}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, or None where none is close."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, and not too long."""
+    try:
+        text = repr(value) if isinstance(value, str) else reprlib.repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of very many digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def build(
@@ -52,12 +69,13 @@ def typed(
     prefix = f"{section}." if section else ""
     converted = {}
     for key, value in values.items():
-        name = str(key).replace("-", "_")
+        name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in fields:
             ours = (other_names or {}).get(name)
             ours = ours if ours in fields else nearest(name, fields)
             hint = f"did you mean {prefix}{ours}?" if ours else f"known are: {', '.join(fields)}"
-            raise InputError(f"unknown setting {prefix}{key}: {hint}")
+            written = shown(key)[1:-1] if isinstance(key, str) else name
+            raise InputError(f"unknown setting {prefix}{written}: {hint}")
         converted[name] = _convert(value, fields[name], prefix + name)
     return converted
 
@@ -70,12 +88,21 @@ def to_dict(settings: Any) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError where there is no such file or no mapping in it."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read settings from {path}: {error.strerror}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise InputError(f"{path} is not valid YAML ({where}); mend it") from None
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read settings from {path}: {why}; give the path of a YAML file") from None
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{path} has more than {_MOST_BYTES:,} bytes, so it is no file of settings: give another")
+    try:
+        values = _from_yaml(content.decode("utf-8"))
+    except yaml.MarkedYAMLError as error:
+        what = error.problem or error.context or "cannot be read"
+        where = f"line {error.problem_mark.line + 1}: {what}" if error.problem_mark else what
+        raise InputError(f"{path} is not valid YAML ({' '.join(where.split())}); mend it") from None
+    except _LEAKS as error:
+        raise InputError(f"{path} is not valid YAML ({' '.join(str(error).split())}); mend it") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no sections; it should look like 'model:' with 'n_layers: 4' indented below")
     return values
@@ -122,6 +149,48 @@ def split_overrides(
     return taken, rest
 
 
+_MOST_BYTES, _MOST_ENTRIES, _DEEPEST = 10_000_000, 200_000, 20
+"""Of a YAML file. PyYAML itself has no limits: a few bytes could keep it busy for hours."""
+_LEAKS = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML lets through for values such as 0x_, 2020-99-01 or !!bool maybe, besides its own errors."""
+_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _from_yaml(text: str) -> Any:
+    """What YAML text stands for. Raises one of _LEAKS, also for a key that stands twice in a mapping."""
+    depth = 0
+    for n_entries, event in enumerate(yaml.parse(text, Loader=_YAML_LOADER)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="settings take no aliases (*name): write the value out", problem_mark=event.start_mark
+            )
+        if depth > _DEEPEST or n_entries > _MOST_ENTRIES:
+            raise yaml.MarkedYAMLError(problem="too much for a file of settings", problem_mark=event.start_mark)
+    loader = _YAML_LOADER(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_twins(node)
+        return loader.construct_document(node) if node else None
+    finally:
+        loader.dispose()
+
+
+def _refuse_twins(node: Any) -> None:
+    """Raise MarkedYAMLError for a key that stands twice in one mapping; PyYAML would take the last."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+            _refuse_twins(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_twins(value)
+
+
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -153,13 +222,15 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
                 return _BOOLEANS[value.lower()]
         elif option is int:
             if (whole := _whole(value)) is not None:
+                if abs(whole) >= 2**63:
+                    raise InputError(f"{name} is {shown(value)}, but must be below 2^63")
                 return whole
         elif option is float:
             if (number := _number(value)) is not None:
                 return number
         elif option is str and isinstance(value, str):
             return value
-    raise InputError(f"{name} is {value!r}, but must be {_describe(options)}")
+    raise InputError(f"{name} is {shown(value)}, but must be {_describe(options)}")
 
 
 def _whole(value: Any) -> int | None:

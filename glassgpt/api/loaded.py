@@ -177,4 +177,10 @@ def load(
         code = read_code(checkpoint / CODE)
     with code.blamed():
         loaded = load_model(checkpoint, device=usable, make_model=code.bare_model if code.make_model else None)
-    return GPT(loaded.eval(), Tokenizer.load(checkpoint), checkpoint, usable)
+    tokenizer = Tokenizer.load(checkpoint)
+    if tokenizer.vocab_size > loaded.config.vocab_size:
+        raise InputError(
+            f"{checkpoint} has a tokenizer of {tokenizer.vocab_size} ids for a model of {loaded.config.vocab_size}, so "
+            "it is another model's: copy the tokenizer files that belong to the weights"
+        )
+    return GPT(loaded.eval(), tokenizer, checkpoint, usable)

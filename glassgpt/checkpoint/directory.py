@@ -29,6 +29,7 @@ from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, veri
 from glassgpt.checkpoint.own_model import CODE, is_builtin, own_config, own_config_values, refusal
 from glassgpt.checkpoint.tensors import WEIGHTS, TensorFile, open_weights, safetensors_parts
 from glassgpt.config import GPTConfig
+from glassgpt.files import read_json
 from glassgpt.model import GPTModel, MultiHeadAttention, RotaryPositions
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
@@ -126,8 +127,8 @@ def load_trainer_state(directory: Path) -> TrainerState:
         raise InputError(f"{directory} has no {_COUNTERS}, so its training cannot go on: start from it with --from")
     verify_checkpoint(directory, model=False)
     try:
-        counters = json.loads((directory / _COUNTERS).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        counters = read_json(directory / _COUNTERS)
+    except (OSError, ValueError):
         raise InputError(f"{directory / _COUNTERS} is not valid JSON: take another checkpoint") from None
     state = TensorFile(directory / _STATE)
     return TrainerState(tensors={name: tensor.clone() for name, tensor in state.items()}, counters=counters)

@@ -4,13 +4,13 @@ Everything that their format can say is said in its words alone, so nothing can 
 settings it has no words for lie under the key "glassgpt", which other tools carry along unread.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glassgpt.config import GPTConfig
-from glassgpt.settings import InputError
+from glassgpt.files import read_json
+from glassgpt.settings import InputError, shown
 
 CONFIG = "config.json"
 
@@ -57,8 +57,8 @@ _SUPPORTED: dict[str, dict[str, tuple[Any, ...]]] = {
 """Settings that change what a model computes -> the values that our model computes."""
 
 _OURS_ALONE = ("qkv_bias", "dropout")
-_LARGEST = 2**20
-"""Of any size but the vocabulary's. A config.json from outside must not make us build for hours."""
+_LARGEST, _MOST_LAYERS = 2**20, 1000
+"""Of any size but the vocabulary's; and of layers. A config.json from outside must not make us build for hours."""
 
 
 def config_to_huggingface(config: GPTConfig, end_of_text: int | None, dtype: str = "float32") -> dict[str, Any]:
@@ -96,11 +96,11 @@ def config_from_huggingface(values: Mapping[str, Any], name: str) -> GPTConfig:
     """
     model_type = values.get("model_type")
     if not (isinstance(model_type, str) and model_type in _OURS_OF_THEIRS):
-        raise InputError(f"{name} has model_type {model_type!r}: only {', '.join(_OURS_OF_THEIRS)} are supported")
+        raise InputError(f"{name} has model_type {shown(model_type)}: only {', '.join(_OURS_OF_THEIRS)} are supported")
     values = _DEFAULTS[model_type] | dict(values)
     for key, supported in _SUPPORTED[model_type].items():
         if values.get(key) not in supported:
-            raise InputError(f"{name} has {key} {values.get(key)!r}: only {supported[0]!r} is supported")
+            raise InputError(f"{name} has {key} {shown(values.get(key))}: only {supported[0]!r} is supported")
     if values.get("quantization_config"):
         raise InputError(f"{name} has a quantization_config: take the model's unquantised weights")
 
@@ -121,8 +121,9 @@ def config_from_huggingface(values: Mapping[str, Any], name: str) -> GPTConfig:
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     for theirs, our_name in _OURS_OF_THEIRS[model_type].items():
-        if our_name != "vocab_size" and getattr(config, our_name) > _LARGEST:
-            raise InputError(f"{name} has {theirs} {getattr(config, our_name)}: at most {_LARGEST} is supported")
+        largest = {"vocab_size": 2**31, "n_layers": _MOST_LAYERS}.get(our_name, _LARGEST)
+        if getattr(config, our_name) > largest:
+            raise InputError(f"{name} has {theirs} {getattr(config, our_name)}: at most {largest:,} is supported")
     return config
 
 
@@ -130,10 +131,12 @@ def load_config(directory: Path) -> GPTConfig:
     """The config of a Hugging Face directory, unchecked against its manifest. Raises InputError."""
     path = directory / CONFIG
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; a model directory has this file") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InputError(f"{path} is not valid JSON: fetch or save the model again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object: fetch or save the model again")
@@ -144,10 +147,10 @@ def _rope_theta(values: Mapping[str, Any], name: str) -> Any:
     """Transformers 5 writes `rope_parameters`, those before it `rope_theta` and `rope_scaling`."""
     rope = values.get("rope_scaling") or values.get("rope_parameters") or {}
     if not isinstance(rope, dict):
-        raise InputError(f"{name} has rope_parameters {rope!r}: it must be an object")
+        raise InputError(f"{name} has rope_parameters {shown(rope)}: it must be an object")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
-        raise InputError(f"{name} stretches its rotary positions (rope_type {kind!r}): only 'default' is supported")
+        raise InputError(f"{name} stretches its rotary positions (rope_type {shown(kind)}): only 'default' is supported")
     if rope.get("partial_rotary_factor", values.get("partial_rotary_factor")) not in (None, 1, 1.0):
         raise InputError(f"{name} has a partial_rotary_factor: only 1 is supported")
     theta = rope.get("rope_theta", values.get("rope_theta"))

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from glassgpt.checkpoint.atomic import FileSum
+from glassgpt.files import inside, read_bytes
 from glassgpt.settings import InputError
 
 MANIFEST = "manifest.json"
@@ -34,14 +35,14 @@ def verify_checkpoint(directory: Path, *, model: bool = True, trainer: bool = Tr
         return
     for name, saved in _read_manifest(directory / MANIFEST).items():
         if trainer if name.startswith(TRAINER) else model:
-            _verify_file(directory / name, saved)
+            _verify_file(inside(directory, name), saved)
 
 
 def _verify_file(path: Path, saved: FileSum) -> None:
     instead = f"take another checkpoint (or delete {MANIFEST} to use this one unchecked)"
-    if not path.is_file():
-        raise InputError(f"{path} is missing from its checkpoint: {instead}")
     try:
+        if not path.is_file():
+            raise InputError(f"{path} is missing from its checkpoint: {instead}")
         n_bytes = path.stat().st_size
         if n_bytes != saved.n_bytes:
             raise InputError(f"{path} has {n_bytes} bytes, but was saved with {saved.n_bytes}: {instead}")
@@ -56,7 +57,7 @@ def _verify_file(path: Path, saved: FileSum) -> None:
 def _read_manifest(path: Path) -> dict[str, FileSum]:
     """The sums in a manifest that is byte for byte as we write it and names only files beside it."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         entries = json.loads(content)["files"].items()
         sums = {name: FileSum(n_bytes=entry["bytes"], sha256=entry["sha256"]) for name, entry in entries}
         outside = any(".." in Path(name).parts or Path(name).is_absolute() for name in sums)

@@ -4,7 +4,6 @@ No other tool can open such a directory, and its `model_type` tells them so. A m
 its parts, whoever made it, is saved as any other: that needs no source.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import nn
 from glassgpt.checkpoint.empty import empty_model
 from glassgpt.checkpoint.huggingface_config import CONFIG
 from glassgpt.config import GPTConfig
+from glassgpt.files import read_json
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError
 
@@ -36,14 +36,18 @@ def own_config_values(config: GPTConfig, has_code: bool) -> dict[str, Any]:
 
 def own_config(directory: Path) -> GPTConfig | None:
     """What the user's own model in `directory` is made from; None where the model is a built-in one."""
+    path = directory / CONFIG
     try:
-        values = json.loads((directory / CONFIG).read_bytes())
+        values = read_json(path)
         if values["model_type"] != _MODEL_TYPE:
             return None
-        model = values["glassgpt"]["model"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        model = dict(values["glassgpt"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # for the reader of Hugging Face directories to say what is wrong
-    return GPTConfig.from_dict(model)
+    try:
+        return GPTConfig.from_dict(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def refusal(directory: Path) -> InputError:

@@ -13,6 +13,8 @@ from typing import Any
 from glassgpt.checkpoint.atomic import discard, link, write_atomically
 from glassgpt.checkpoint.huggingface_config import CONFIG
 from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.checkpoint.pickled import refusal_of_pickle
+from glassgpt.files import read_bytes, read_json
 from glassgpt.settings import InputError, nearest
 
 RUNS = Path("runs")
@@ -106,7 +108,7 @@ class RunDirectory:
                 damage = damage or error
                 continue
             return checkpoint
-        raise damage or InputError(
+        raise damage or refusal_of_pickle(self.path) or InputError(
             f"{self.path} is no model: it is neither a run with a checkpoint in it nor a model directory, "
             f"which holds {CONFIG}, model.safetensors and tokenizer.json"
         )
@@ -125,8 +127,8 @@ class RunDirectory:
     def _read(self) -> dict[str, Any]:
         """run.json without entries that make no sense; empty where there is none yet."""
         try:
-            values = json.loads((self.path / RUN_FILE).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            values = read_json(self.path / RUN_FILE)
+        except (OSError, ValueError):
             return {}
         entries = values.items() if isinstance(values, dict) else ()
         return {name: entry for name, entry in entries if _is_entry(entry) or name not in ("best", "latest")}
@@ -188,7 +190,7 @@ def _existing(path: Path) -> Path:
         if path.is_symlink():
             path = path.parent / path.readlink()
         elif path.is_file() and path.name in ("best", "latest"):
-            path = path.parent / Path(path.read_text(encoding="utf-8").strip()).name
+            path = path.parent / Path(read_bytes(path, 1000).decode().strip()).name
         if path.is_dir():
             return path
     except (OSError, ValueError):  # an unreadable place, or a name that can be none

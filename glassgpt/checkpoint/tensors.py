@@ -14,7 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from glassgpt.settings import InputError
+from glassgpt.checkpoint.pickled import refusal_of_pickle
+from glassgpt.files import LARGE, inside, read_json
+from glassgpt.settings import InputError, shown
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -56,6 +58,7 @@ class TensorFile(Mapping[str, Tensor]):
         self._path = path
         with self._open() as file:
             self._names = dict.fromkeys(file.keys())
+        self._refuse_twins()
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
@@ -72,6 +75,15 @@ class TensorFile(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def _refuse_twins(self) -> None:
+        """Raise InputError for a name that stands twice in the header: another tool could read the other one."""
+        with self._path.open("rb") as file:
+            header = file.read(int.from_bytes(file.read(8), "little"))
+        names = json.loads(header, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
+        if len(set(names)) < len(names):
+            twin = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{self._path} has two tensors of the name {shown(twin)}: fetch or save it again")
+
     @contextmanager
     def _open(self) -> Generator[safe_open, None, None]:
         try:
@@ -87,16 +99,18 @@ class ShardedTensors(Mapping[str, Tensor]):
 
     def __init__(self, index: Path) -> None:
         try:
-            file_of = dict(json.loads(index.read_bytes())["weight_map"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            file_of = dict(read_json(index, LARGE)["weight_map"])
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{index} has no weight_map that says which file holds which tensor") from None
         self._file_of: dict[str, TensorFile] = {}
         opened: dict[str, TensorFile] = {}
         for name, file in file_of.items():
             if not (isinstance(file, str) and file.endswith(".safetensors") and Path(file).name == file):
-                raise InputError(f"{index} names the file {file!r}: it must be a .safetensors file beside it")
+                raise InputError(f"{index} names the file {shown(file)}: it must be a .safetensors file beside it")
             if file not in opened:
-                opened[file] = TensorFile(index.parent / file)
+                opened[file] = TensorFile(inside(index.parent, file))
             if name not in opened[file]:
                 raise InputError(f"{index} says that tensor {name} is in {file}, but it is not")
             self._file_of[name] = opened[file]
@@ -114,12 +128,7 @@ class ShardedTensors(Mapping[str, Tensor]):
 def open_weights(directory: Path) -> Mapping[str, Tensor]:
     """The weights of a Hugging Face directory, in one file or several. Raises InputError where none are."""
     if (directory / WEIGHTS).is_file():
-        return TensorFile(directory / WEIGHTS)
+        return TensorFile(inside(directory, WEIGHTS))
     if (directory / INDEX).is_file():
         return ShardedTensors(directory / INDEX)
-    if any(directory.glob("pytorch_model*.bin")):
-        raise InputError(
-            f"{directory} holds its weights as pickle (pytorch_model.bin), which can run any code, so it is "
-            "never opened: convert it to safetensors, or take a revision that has model.safetensors"
-        )
-    raise InputError(f"{directory} is no model: it has a config.json, but no {WEIGHTS}")
+    raise refusal_of_pickle(directory) or InputError(f"{directory} is no model: it has a config.json, but no {WEIGHTS}")

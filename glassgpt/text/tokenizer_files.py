@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+from glassgpt.files import LARGE, read_bytes
 from glassgpt.settings import InputError
 from glassgpt.text.alphabet import to_bytes, to_letters
 from glassgpt.text.gpt2 import gpt2_vocabulary
@@ -146,9 +147,12 @@ def _to_vocabulary(source: dict[str, Any], end_of_text: str, path: Path) -> Voca
         raise InputError(f"{path} has a special token without a name; copy it again")
     if end_of_text not in special:
         raise InputError(f"{path} has no special token {end_of_text} to end a text with, but one is needed")
+    merges = source["model"]["merges"]
+    if len(merges) > len(ids):
+        raise InputError(f"{path} has {len(merges)} merges, but only {len(ids)} tokens for them; copy it again")
     names = sorted(ids, key=ids.__getitem__)
     pieces = tuple(name.encode() if name in special else to_bytes(name) for name in names)
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in source["model"]["merges"]]
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
     merges = tuple((to_bytes(left), to_bytes(right)) for left, right in pairs)
     vocabulary = Vocabulary(pieces, merges, special, end_of_text)
     known = vocabulary.ordinary()
@@ -220,7 +224,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_bytes(path, LARGE).decode("utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
