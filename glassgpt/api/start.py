@@ -101,8 +101,7 @@ def new_start(
     data, run, choice, notes, cache = found.data, found.run, found.choice, [*found.notes], cache_folder(found.data)
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
-    phase("tokenising the text" if data.tokenizer in ("gpt2", "bytes") else "making a tokenizer, tokenising the text")
-    prepared = prepare_texts(found.reading.corpus, data)
+    prepared = prepare_texts(found.reading.corpus, data, phase)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
     if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by

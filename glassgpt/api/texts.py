@@ -48,9 +48,11 @@ def read_texts(sources: Sequence[str], data: DataConfig, documents: DocumentMake
     return collect_documents(documents(), options)
 
 
-def prepare_texts(corpus: Corpus, data: DataConfig) -> Prepared:
+def prepare_texts(
+    corpus: Corpus, data: DataConfig, phase: Callable[[str], None] = lambda what: None
+) -> Prepared:
     """`prepare` with all cores, in the cache that `data` names."""
-    return prepare(corpus, data, cache_folder(data), n_threads=available_cores())
+    return prepare(corpus, data, cache_folder(data), available_cores(), phase)
 
 
 def prepared_of(directory: Path) -> Prepared:

@@ -65,13 +65,19 @@ def prepare_text(
         "encoding": encoding, "text_field": text_field, "keep_duplicates": keep_duplicates, "max_ram": max_ram,
     }  # fmt: skip
     config = settings.build(DataConfig, given, "data")
+    phase("reading the text")
     reading = read_texts(list(text) or ["pydoc"], config)
-    prepared = prepare_texts(reading.corpus, config)
+    prepared = prepare_texts(reading.corpus, config, phase)
     for path, reason in reading.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
     for note in reading_notes(dataclasses.replace(reading, skipped=[])):
         print(note, file=sys.stderr)
     return _show(prepared, as_json, shlex.join(["glassgpt", "train", *text]))
+
+
+def phase(what: str) -> None:
+    """Say on standard error what takes time."""
+    print(f"  {what} ...", file=sys.stderr)
 
 
 @app.command

@@ -79,6 +79,10 @@ def train(
     named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
     _refuse_early(given, {name: value for name, value in named.items() if value is not None}, preset)
 
+    from glassgpt.text.documents import refuse_missing
+
+    refuse_missing(text)
+
     from glassgpt.training.interruption import Interrupted
 
     try:

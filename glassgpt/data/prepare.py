@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +23,13 @@ import numpy as np
 from glassgpt.config import DataConfig
 from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.settings import InputError
-from glassgpt.text.corpus import Corpus, Portion
+from glassgpt.text.corpus import Corpus, Part, Portion
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
 
 FORMAT = 2
+LONG = 50_000_000
+"""Bytes of a text of which one wants to know how far it is."""
 MANY_DOCUMENTS = 20
 """From here on whole documents are kept for validation; fewer are cut at a character."""
 MAX_VAL_CHARACTERS = 10_000_000
@@ -66,8 +69,10 @@ class Prepared:
         return self.directory.name
 
 
-def prepare(corpus: Corpus, config: DataConfig, cache: Path, n_threads: int = 2) -> Prepared:
-    """Prepare the texts of `corpus`, or find them prepared in `cache`.
+def prepare(
+    corpus: Corpus, config: DataConfig, cache: Path, n_threads: int = 2, phase: Callable[[str], None] = lambda what: None
+) -> Prepared:
+    """Prepare the texts of `corpus`, or find them prepared in `cache`. `phase` is told what is being done.
 
     Raises InputError for a text too short to split and for a prepared text that was altered.
     """
@@ -84,6 +89,8 @@ def prepare(corpus: Corpus, config: DataConfig, cache: Path, n_threads: int = 2)
             f"the text has {corpus.n_characters} characters, too few to keep {config.val_fraction:.0%} apart for "
             "validation: give a longer text"
         )
+    if spec.startswith(("bpe", "chars")):
+        phase("learning the vocabulary")
     tokenizer = train_tokenizer(spec, train.sample() if spec.startswith("bpe") else train.blocks())
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -93,7 +100,9 @@ def prepare(corpus: Corpus, config: DataConfig, cache: Path, n_threads: int = 2)
     try:
         n_tokens = {
             name: write_shard(
-                aside / f"{name}.shard", tokenizer.encode_parts(portion.parts(), n_threads), tokenizer.vocab_size
+                aside / f"{name}.shard",
+                tokenizer.encode_parts(_told(portion, name, phase), n_threads),
+                tokenizer.vocab_size,
             )
             for name, portion in (("train", train), ("val", val))
         }
@@ -153,6 +162,20 @@ def split(corpus: Corpus, val_fraction: float) -> tuple[Portion, Portion]:
         n_train = min(max(1, corpus.first_end_after(cut)), corpus.n_documents - 1)
         cut = corpus.end_of(n_train - 1)
     return Portion(corpus, 0, cut), Portion(corpus, cut, corpus.n_bytes)
+
+
+def _told(portion: Portion, name: str, phase: Callable[[str], None]) -> Iterator[Part]:
+    """The parts of a portion; `phase` is told when they begin, and of a long text how far they are."""
+    n_done, told = 0, 0
+    if name == "train":
+        phase("tokenising the text")
+    for part in portion.parts():
+        yield part
+        n_done += len(part[0])  # characters: of another script than Latin the share comes out low
+        share = n_done * 10 // portion.n_bytes
+        if portion.n_bytes > LONG and told < share < 10:
+            told = share
+            phase(f"tokenising the text, {10 * share} % done")
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> Ids:

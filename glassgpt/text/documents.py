@@ -75,6 +75,7 @@ def read_documents(
     """
     if not sources:
         raise InputError("no text was named: give files, folders, a pattern, - for standard input, or pydoc")
+    refuse_missing(sources)
     options = options or ReadOptions()
     if options.folder:
         with writing_to(options.folder):
@@ -91,14 +92,19 @@ def read_documents(
                 reader.add_found(f"the folder {source}", _files_in(Path(source), reading.skipped))
             elif os.path.lexists(source):
                 reader.add_file(Path(source))
-            elif glob.has_magic(source):
-                reader.add_found(f"the pattern {source}", _matches(source, reading.skipped))
             else:
-                raise InputError(f"there is no file or folder {source}{_instead_of(Path(source))}")
+                reader.add_found(f"the pattern {source}", _matches(source, reading.skipped))
     except Full:
         reading.corpus.end_document()
         reading.is_cut = True
     return reading
+
+
+def refuse_missing(sources: Sequence[str]) -> None:
+    """Raise InputError for a source that is not there; nothing is read yet."""
+    for source in sources:
+        if not (source in ("-", "pydoc") or os.path.lexists(source) or glob.has_magic(source)):
+            raise InputError(f"there is no file or folder {source}{_instead_of(Path(source))}")
 
 
 def collect_documents(texts: Iterable[str], options: ReadOptions | None = None) -> Reading:
