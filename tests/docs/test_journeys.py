@@ -26,9 +26,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "journeys").glob("*.md"))]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-AWAITED = re.compile(r"glassgpt (chat|doctor)\b|--show-probabilities|\.docx\b|examples/dataset\.py")
-"""Lines with what is still being built: they are not run yet. To be deleted with the two lines that use it."""
-
 DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
 <w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{}</w:body></w:document>"""
 
@@ -97,8 +94,6 @@ def run_block(kind: str, source: str, names: dict[str, Any]) -> None:
             exec(compile(shortened(source), "block", "exec"), names)
         return
     for line in filter(None, shortened(source).replace("\\\n", " ").splitlines()):
-        if AWAITED.search(line):
-            continue
         assert run_line(line) == 0, line
 
 
