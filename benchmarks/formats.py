@@ -19,10 +19,11 @@ import history
 
 from glassgpt.text.formats import FormatOptions, read_file
 
-FLAT = """<?xml version="1.0" encoding="UTF-8"?>
-<o:document xmlns:o="urn:oasis:names:tc:opendocument:xmlns:office:1.0" o:version="1.3"
- xmlns:t="urn:oasis:names:tc:opendocument:xmlns:text:1.0" o:mimetype="application/vnd.oasis.opendocument.text">
-<o:body><o:text>{}</o:text></o:body></o:document>
+NAMESPACE = "urn:oasis:names:tc:opendocument:xmlns"
+FLAT = f"""<?xml version="1.0" encoding="UTF-8"?>
+<office:document xmlns:office="{NAMESPACE}:office:1.0" xmlns:text="{NAMESPACE}:text:1.0" office:version="1.3"
+ office:mimetype="application/vnd.oasis.opendocument.text">
+<office:body><office:text>{{}}</office:text></office:body></office:document>
 """
 CONTAINER = """<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
 <rootfiles><rootfile full-path="book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>
@@ -90,7 +91,7 @@ def paragraphs(text: str) -> list[str]:
 
 def by_libreoffice(text: str, form: str, folder: Path) -> Path:
     source = folder / "book.fodt"
-    lines = (f"<t:p>{escape(line)}</t:p>" for line in text.removesuffix("\n").split("\n"))
+    lines = (f"<text:p>{escape(line)}</text:p>" for line in text.removesuffix("\n").split("\n"))
     source.write_text(FLAT.format("".join(lines)), encoding="utf-8")
     profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
     command = ["soffice", profile, "--headless", "--convert-to", form, "--outdir", str(folder), str(source)]

@@ -1,13 +1,14 @@
 """Which encoding bytes are in that are not UTF-8, where they show it beyond doubt.
 
 charset-normalizer says in which encodings a sample looks like the text of some language. Its best answer is often one
-of several that differ in a few letters (ż for ¿), so the letters decide: only a reading whose letters all belong to
-the alphabet of one language counts. Where two readings that differ are left, nothing is guessed.
+of several that differ in a few letters (ż for ¿), so the letters decide: only a reading counts whose letters belong to
+the alphabet of one language, but for 1 in 200. Where two of them do so equally well, nothing is guessed.
 """
 
 import codecs
 import re
 import unicodedata
+from typing import NamedTuple
 
 from glassgpt.text.formats.encodings import BLOCK
 from glassgpt.text.formats.interface import Source
@@ -31,7 +32,7 @@ _LETTERS = (
     *("абвгґдеєжзиіїйклмнопрстуфхцчшщьюя№", "абвгдђежзијклљмнњопрстћуфхцчџш"),
     *("αβγδεζηθικλμνξοπρστυφχψωςάέήίόύώϊϋΐΰ·", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"),
 )
-_ALPHABETS = [frozenset(letters + letters.upper() + _SIGNS) for letters in _LETTERS]
+_ALPHABETS = [frozenset(letters + letters.upper()) for letters in _LETTERS]
 _ARABIC = re.compile(r"[\u0600-\u06ff]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
@@ -61,15 +62,30 @@ def _guess_by_language(sample: bytes) -> str | None:
     matches = charset_normalizer.from_bytes(
         sample, 16, 1024, 0.2, candidates, preemptive_behaviour=False, enable_fallback=False
     )
-    readings: dict[str, str] = {}  # a text -> the encoding in which it reads so
+    readings: dict[str, _Reading] = {}  # by the text
     for match in matches:
         encoding = min(match.could_be_from_charset, key=candidates.index)
         if match.chaos <= 0.1 and (match.coherence >= 0.2 or encoding in _MULTI_BYTE):
             text = sample.decode(encoding, errors="replace")
-            if _is_of_one_language(text):
-                readings[text] = encoding
-    left = [encoding for encoding in readings.values() if encoding not in _OLD] or list(readings.values())
-    return codecs.lookup(left[0]).name if len(left) == 1 else None
+            n_strangers = _n_strangers(text)
+            if n_strangers is not None:
+                readings[text] = _Reading(encoding in _OLD, n_strangers, -match.coherence, encoding)
+    if not readings:
+        return None
+    best, *others = sorted(readings.values())
+    return codecs.lookup(best.encoding).name if all(map(best.is_clearly_before, others)) else None
+
+
+class _Reading(NamedTuple):
+    """What speaks for an encoding; the smallest is the best."""
+
+    is_old: bool
+    n_strangers: int
+    unlikeness: float  # to the letter frequencies of a language
+    encoding: str
+
+    def is_clearly_before(self, other: "_Reading") -> bool:
+        return self[:2] < other[:2] or self.unlikeness < other.unlikeness - 0.15
 
 
 def _lines_beyond_ascii(source: Source, start: int) -> bytes:
@@ -102,22 +118,30 @@ def _is_damaged_utf8(sample: bytes) -> bool:
     return sum(character > "\x7f" for character in text) - n_invalid > n_invalid
 
 
-def _is_of_one_language(text: str) -> bool:
-    """Whether the characters beyond ASCII are those of one language, with enough of them to tell."""
-    beyond = [character for character in text if character > "\x7f"]
-    telling = "".join(character for character in beyond if character not in "\xa0\xad")
-    n_allowed_strangers = len(beyond) // 200
-    if len(telling) < _ENOUGH:
-        return False
-    if (n_east_asian := len(_EAST_ASIAN.findall(telling))) >= len(telling) - n_allowed_strangers:
-        n_kana, n_hangul = len(_KANA.findall(telling)), len(_HANGUL.findall(telling))
-        return n_kana > n_east_asian / 5 or n_hangul > n_east_asian * 0.8 or n_kana + n_hangul <= n_allowed_strangers
-    if len(_ARABIC.findall(telling)) >= len(telling) * 0.95:
-        return True
-    n_upper = sum(map(str.isupper, telling))
-    if n_upper > sum(map(str.islower, telling)):  # KOI8 and Windows Cyrillic taken for each other swap the case
-        return False
-    return any(sum(character not in alphabet for character in beyond) <= n_allowed_strangers for alphabet in _ALPHABETS)
+def _n_strangers(text: str) -> int | None:
+    """How many characters beyond ASCII are not those of the language that the text is most likely in.
+
+    None where they are too many for any language, or where there are too few characters to tell.
+    """
+    beyond = "".join(character for character in text if character > "\x7f" and character not in "\xa0\xad")
+    if len(beyond) < _ENOUGH:
+        return None
+    letters = "".join(character for character in beyond if character not in _SIGNS)
+    n_east_asian = len(_EAST_ASIAN.findall(letters))
+    n_kana, n_hangul = len(_KANA.findall(letters)), len(_HANGUL.findall(letters))
+    if n_kana > n_east_asian / 5:
+        n_strangers = len(letters) - n_east_asian + n_hangul
+    elif n_hangul > n_east_asian * 0.8:  # almost all that is written in Korean is in EUC-KR's smaller set of syllables
+        n_strangers = sum(len(letter.encode("euc_kr", "ignore")) != 2 for letter in letters) + n_kana
+    elif n_east_asian > len(letters) / 2:
+        n_strangers = len(letters) - n_east_asian + n_kana + n_hangul
+    elif len(_ARABIC.findall(letters)) > len(letters) * 0.95:
+        n_strangers = 0
+    elif sum(map(str.isupper, letters)) > sum(map(str.islower, letters)):
+        return None  # KOI8 and Windows Cyrillic taken for each other swap the case
+    else:
+        n_strangers = min(sum(character not in alphabet for character in letters) for alphabet in _ALPHABETS)
+    return n_strangers if n_strangers <= len(beyond) / 200 else None
 
 
 def _guess_wide(sample: bytes) -> str | None:

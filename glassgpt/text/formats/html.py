@@ -32,6 +32,9 @@ _WEB_NAMES = {  # browsers read the subset's name as the larger encoding
     "shift_jis": "cp932",
     "euc_kr": "cp949",
 }
+_WHOLE_TAG = re.compile(  # possessive throughout, so that a tag without an end is looked through once
+    r"""<(/?+)([a-zA-Z][^\s/>]{0,40}+)(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))*+>"""
+)
 _NAME = re.compile(r"</?([a-zA-Z][^\s/>]{0,40})")
 _UNQUOTED = re.compile(r"[^\s>]*")
 _NOT_SPACE = re.compile(r"\S")
@@ -101,6 +104,11 @@ class Page:
         return end
 
     def _markup(self, data: str, at: int, is_last: bool) -> int:
+        tag = _WHOLE_TAG.match(data, at)
+        if tag and tag[2].lower() not in LEFT_OUT:  # the common case at once; the states below take the others
+            self._tag, self._is_end = tag[2].lower(), bool(tag[1])
+            self._end_of_tag(is_empty=data.endswith("/>", at, tag.end()))
+            return tag.end()
         if len(data) - at < _OPENING and not is_last:
             return at
         if name := _NAME.match(data, at):

@@ -30,9 +30,15 @@ TEXTS = {
     "それでも次の日にはまた来るのだった。\n",
     "zh": "从前有一个小村庄，村里住着一位老人。他每天早上到河边看日出，晚上给孩子们讲故事。没有人知道他从哪里来。\n",
 }
+TEXTS |= {
+    "ko": "노인은 매일 아침 강가에 나가 안개를 바라보았다. 아이들은 이야기를 들으러 달려와 저녁이면 집으로 돌아갔다.\n",
+    "ar": "خرج الرجل العجوز كل صباح الى النهر، وكان الاطفال يأتون ليسمعوا حكاياته ثم يعودون في المساء.\n",
+    "he": "בכל בוקר יצא הזקן אל הנהר והביט בערפל. הילדים באו לשמוע סיפורים ובערב חזרו הביתה עייפים.\n",
+}
 WRITTEN = [
     *(("de", "cp1252"), ("fr", "cp1252"), ("es", "cp1252"), ("en", "cp1252"), ("pl", "cp1250"), ("pl", "iso8859-2")),
     *(("cs", "cp1250"), ("cs", "iso8859-2"), ("hu", "iso8859-2"), ("tr", "cp1254"), ("ru", "cp1251"), ("ru", "koi8-r")),
+    *(("ko", "cp949"), ("zh", "gbk"), ("de", "mac-roman"), ("fr", "mac-roman"), ("ar", "cp1256"), ("he", "cp1255")),
     *(("ru", "cp866"), ("ru", "iso8859-5"), ("el", "cp1253"), ("ja", "shift_jis"), ("ja", "euc-jp"), ("zh", "gb18030")),
     *(("ru", "utf-16-le"), ("de", "utf-16-be"), ("zh", "utf-16-le"), ("en", "utf-32-le")),
 ]
@@ -61,6 +67,16 @@ def test_a_byte_order_mark_is_obeyed_and_outranks_a_name(encoding: str) -> None:
         (document,), facts = read(("\ufeff" + text).encode(encoding), "a.txt", **options)
         assert document == text
         assert facts.encoding == encoding
+
+
+def test_an_english_text_with_a_few_foreign_letters_is_detected() -> None:
+    text = TEXTS["en"].replace("é", "e") * 100 + "He said “voilà” to the fête.\n"
+    assert text_of(text.encode("cp1252"), "a.txt") == text
+
+
+def test_one_line_again_and_again_is_no_other_language() -> None:
+    text = "老人は毎朝、川のほとりへ出て霧を眺めていた。\n" * 5000
+    assert text_of(text.encode("cp932"), "a.txt") == text
 
 
 def test_letters_far_behind_plain_ascii_are_found() -> None:
