@@ -150,7 +150,8 @@ def _rope_theta(values: Mapping[str, Any], name: str) -> Any:
         raise InputError(f"{name} has rope_parameters {shown(rope)}: it must be an object")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
-        raise InputError(f"{name} stretches its rotary positions (rope_type {shown(kind)}): only 'default' is supported")
+        stretched = f"stretches its rotary positions (rope_type {shown(kind)})"
+        raise InputError(f"{name} {stretched}: only 'default' is supported")
     if rope.get("partial_rotary_factor", values.get("partial_rotary_factor")) not in (None, 1, 1.0):
         raise InputError(f"{name} has a partial_rotary_factor: only 1 is supported")
     theta = rope.get("rope_theta", values.get("rope_theta"))
