@@ -70,7 +70,11 @@ class Prepared:
 
 
 def prepare(
-    corpus: Corpus, config: DataConfig, cache: Path, n_threads: int = 2, phase: Callable[[str], None] = lambda what: None
+    corpus: Corpus,
+    config: DataConfig,
+    cache: Path,
+    n_threads: int = 2,
+    phase: Callable[[str], None] = lambda what: None,
 ) -> Prepared:
     """Prepare the texts of `corpus`, or find them prepared in `cache`. `phase` is told what is being done.
 
