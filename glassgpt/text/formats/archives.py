@@ -22,7 +22,6 @@ _DAMAGE = (
     zlib.error,
     gzip.BadGzipFile,
     OverflowError,
-    MemoryError,
 )
 
 

@@ -6,6 +6,7 @@ the alphabet of one language, but for 1 in 200. Where two of them do so equally 
 """
 
 import codecs
+import itertools
 import re
 import unicodedata
 from typing import NamedTuple
@@ -19,7 +20,7 @@ _SEARCHED = 16 * BLOCK
 _LONGEST_LINE = 4096
 _ENOUGH = 16  # characters beyond ASCII
 _WINDOWS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256")
-_OTHERS = ("koi8_r", "iso8859_2", "iso8859_5", "cp866")
+_OTHERS = ("koi8_r", "iso8859_15", "iso8859_2", "iso8859_5", "cp866")
 _MULTI_BYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 _OLD = ("cp850", "mac_roman")  # of DOS and of the Macintosh: taken only where no other reading makes sense
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
@@ -33,6 +34,7 @@ _LETTERS = (
     *("αβγδεζηθικλμνξοπρστυφχψωςάέήίόύώϊϋΐΰ·", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"),
 )
 _ALPHABETS = [frozenset(letters + letters.upper()) for letters in _LETTERS]
+_NOT_WITHIN_WORDS = re.compile(r"[^\W\d_][¼½¾](?=[^\W\d_])|[ςךםןףץ](?=[^\W\d_])")  # œ in ISO 8859-15, and final letters
 _ARABIC = re.compile(r"[\u0600-\u06ff]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
@@ -126,6 +128,8 @@ def _n_strangers(text: str) -> int | None:
     beyond = "".join(character for character in text if character > "\x7f" and character not in "\xa0\xad")
     if len(beyond) < _ENOUGH:
         return None
+    if _n_misplaced(text) > len(beyond) / 500:
+        return None
     letters = "".join(character for character in beyond if character not in _SIGNS)
     n_east_asian = len(_EAST_ASIAN.findall(letters))
     n_kana, n_hangul = len(_KANA.findall(letters)), len(_HANGUL.findall(letters))
@@ -142,6 +146,13 @@ def _n_strangers(text: str) -> int | None:
     else:
         n_strangers = min(sum(character not in alphabet for character in letters) for alphabet in _ALPHABETS)
     return n_strangers if n_strangers <= len(beyond) / 200 else None
+
+
+def _n_misplaced(text: str) -> int:
+    """Characters that stand where no language has them: capitals behind small letters, final letters before others."""
+    pairs = itertools.pairwise(text)
+    n_capitals = sum(one > "\x7f" and other > "\x7f" and one.islower() and other.isupper() for one, other in pairs)
+    return n_capitals + len(_NOT_WITHIN_WORDS.findall(text))
 
 
 def _guess_wide(sample: bytes) -> str | None:

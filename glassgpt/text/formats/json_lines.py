@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from glassgpt.settings import nearest
 from glassgpt.text.formats.interface import NotText, TextSink
 
-_LONGEST_LINE = 64 * 1024 * 1024  # characters; parsed, a hostile line takes many times that
+_LONGEST_LINE = 32 * 1024 * 1024  # characters; parsed, a hostile line takes many times that
 _KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 

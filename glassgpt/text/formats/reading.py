@@ -53,6 +53,8 @@ def read_file(file: BinaryIO, name: str, sink: TextSink, options: FormatOptions)
     A byte order mark outranks `options.encoding`, and that what a page of HTML says of itself. Raises NotText where
     there is no text to be read, and InputError for an encoding that does not exist.
     """
+    if options.encoding != "auto":
+        check_encoding(options.encoding)
     file.seek(0)
     head = file.read(_HEAD)
     stem, suffix = os.path.splitext(name.lower())

@@ -9,6 +9,7 @@ from glassgpt.text.formats.interface import NotText, Source
 _BLOCK = 1 << 18
 _LARGEST_TAG = 16 * 1024 * 1024  # bytes; expat holds a whole tag or comment in memory
 _DEEPEST = 5000
+_MOST_NAMES = 50_000  # expat and its door in Python keep every name that they have met
 
 
 class Reader(Protocol):
@@ -26,8 +27,8 @@ class Reader(Protocol):
 def read_xml(source: Source, part: str, reader: Reader) -> Iterator[str]:
     """Give `source` to `reader`; yield its pieces of text after each block.
 
-    Raises NotText, which names the `part`, for XML that is damaged, that declares entities (a few of them can stand
-    for gigabytes) or that nests elements by the thousands.
+    Raises NotText, which names the `part`, for XML that is damaged, that declares entities or types of its own (a few
+    entities can stand for gigabytes), that nests elements by the thousands, or that has names by the ten thousands.
     """
     parser = _parser(part, reader)
     n_read = 0
@@ -41,6 +42,8 @@ def read_xml(source: Source, part: str, reader: Reader) -> Iterator[str]:
             raise NotText(f"is damaged: {reason}, in {part}; save it anew with the program that made it") from None
         if n_read - parser.CurrentByteIndex > _LARGEST_TAG:
             raise NotText(f"has a tag of over {_LARGEST_TAG >> 20} MB in {part}; save it as plain text and give that")
+        if len(parser.intern) > _MOST_NAMES:
+            raise NotText(f"has over {_MOST_NAMES:,} names of elements in {part}; save it as plain text and give that")
         if reader.pieces:
             yield "".join(reader.pieces)
             reader.pieces.clear()
@@ -86,13 +89,15 @@ def _parser(part: str, reader: Reader) -> expat.XMLParserType:
         depth -= 1
         reader.end(name)
 
-    def refuse_entity(*declaration: object) -> None:
-        raise NotText(f"declares entities in {part}, which is refused; save it as plain text and give that")
+    def refuse_declarations(name: str, system: str | None, public: str | None, has_declarations: int) -> None:
+        if has_declarations:
+            raise NotText(f"declares entities in {part}, which is refused; save it as plain text and give that")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = reader.data
-    parser.EntityDeclHandler = refuse_entity
+    parser.StartDoctypeDeclHandler = refuse_declarations
+    parser.StartNamespaceDeclHandler = lambda prefix, uri: None  # so that they are counted among the names
     return parser
 
 

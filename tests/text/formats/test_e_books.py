@@ -14,7 +14,7 @@ def test_chapters_come_in_the_order_of_reading() -> None:
 
 
 def test_contents_are_not_read_and_no_chapter_twice() -> None:
-    package = """<package xmlns="p"><manifest>
+    package = """<!DOCTYPE package PUBLIC "p" "q"><package xmlns="p"><manifest>
         <item id="n" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>
         <item id="t" href="toc.xhtml" media-type="application/xhtml+xml"/>
         <item id="a" href="a%20b.xhtml#x" media-type="application/xhtml+xml"/>

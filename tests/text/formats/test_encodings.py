@@ -4,6 +4,7 @@ import pytest
 from format_files import read, refusal, text_of
 
 from glassgpt.settings import InputError
+from glassgpt.text.formats import NotText
 from glassgpt.text.formats.encodings import BLOCK
 
 TEXTS = {
@@ -69,6 +70,19 @@ def test_a_byte_order_mark_is_obeyed_and_outranks_a_name(encoding: str) -> None:
         assert facts.encoding == encoding
 
 
+@pytest.mark.parametrize("encoding", ["cp1257", "cp852", "cp437", "mac-cyrillic", "mac-latin2", "koi8-u", "iso8859-9"])
+def test_an_encoding_that_is_no_candidate_is_refused_and_not_taken_for_another(encoding: str) -> None:
+    for text in TEXTS.values():
+        fitting = text.encode(encoding, "ignore").decode(encoding) * 3
+        if fitting.isascii() or len(fitting) < 2.9 * len(text):
+            continue
+        try:
+            found = text_of(fitting.encode(encoding), "a.txt")
+        except NotText:
+            continue
+        assert found == fitting
+
+
 def test_an_english_text_with_a_few_foreign_letters_is_detected() -> None:
     text = TEXTS["en"].replace("é", "e") * 100 + "He said “voilà” to the fête.\n"
     assert text_of(text.encode("cp1252"), "a.txt") == text
@@ -77,6 +91,12 @@ def test_an_english_text_with_a_few_foreign_letters_is_detected() -> None:
 def test_one_line_again_and_again_is_no_other_language() -> None:
     text = "老人は毎朝、川のほとりへ出て霧を眺めていた。\n" * 5000
     assert text_of(text.encode("cp932"), "a.txt") == text
+
+
+def test_a_ligature_tells_two_latin_encodings_apart() -> None:
+    text = TEXTS["fr"].replace("’", "'") * 10
+    for encoding in ("cp1252", "iso8859-15"):
+        assert text_of(text.encode(encoding), "a.txt") == text
 
 
 def test_letters_far_behind_plain_ascii_are_found() -> None:
@@ -93,6 +113,8 @@ def test_letters_far_behind_plain_ascii_are_found() -> None:
         ("Grüße aus Köln. " * 100).encode() + b"\xff" + ("Grüße aus Köln. " * 100).encode(),
         ("Grüße aus Köln. " * 9).encode() + ("Grüße aus Köln. " * 9).encode("cp1252"),
         "Grüße".encode("cp1252"),
+        (TEXTS["ru"] * 9).encode("mac-cyrillic"),
+        (TEXTS["pl"] * 9).encode("cp852"),
         bytes(random.Random(0).randrange(1, 256) for _ in range(300_000)),
         bytes(range(1, 256)) * 9,
     ],

@@ -93,4 +93,10 @@ def test_an_unusable_document_is_refused_naming_the_part() -> None:
     assert "end in .txt" in refusal(b"a plain text", "a.docx")
     bomb = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><x>&b;</x>'
     assert "declares entities" in refusal(zipped({"word/document.xml": bomb}), "a.docx")
+    names = "".join(f"<a{number}/>" for number in range(60_000))
+    assert "names" in refusal(zipped({"word/document.xml": f"<x>{names}</x>"}), "a.docx")
+    spaces = "".join(f"<a xmlns:a{number}='b'/>" for number in range(60_000))
+    assert "names" in refusal(zipped({"word/document.xml": f"<x>{spaces}</x>"}), "a.docx")
+    attribute = f"<x a='{'y' * 20_000_000}'/>"
+    assert "over 16 MB" in refusal(zipped({"word/document.xml": attribute}), "a.docx")
     assert "nests" in refusal(zipped({"word/document.xml": "<a>" * 100_000}), "a.docx")
