@@ -47,7 +47,7 @@ def read(
         limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
         data = dataclasses.replace(data, max_bytes=limit)
     reading = read_texts(texts, data, code.documents)
-    notes = reading_notes(reading)
+    notes = reading_notes(reading, texts)
     if not run.minutes:
         return Read(reading, data, run, tuple(notes))
     notes += minutes.share_note(reading, texts)

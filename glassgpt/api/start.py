@@ -1,6 +1,7 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
-from glassgpt.api.texts import cache_folder, lasting, prepare_texts, prepared_again, run_name
+from glassgpt.api.texts import cache_folder, lasting, overlap_note, prepare_texts, prepared_again, run_name
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
@@ -102,6 +103,7 @@ def new_start(
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
     prepared = prepare_texts(found.reading.corpus, data, phase)
+    notes += overlap_note(found.reading.corpus, data)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
     if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by
@@ -133,13 +135,13 @@ def new_start(
 
 
 def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Code = BUILT_IN) -> Start:
-    """Go on with a run from its newest intact checkpoint, with its own settings.
+    """Go on with a run (the newest, if none is named) from its newest intact checkpoint, with its own settings.
 
     Only section `run` may be changed, and its code not even there; another length is that of the whole run. Raises
     InputError for other changes, for a text or tokenizer that is no longer the run's, for code that is not trusted,
     and where there is nothing to resume.
     """
-    directory = find_run(run)
+    directory = find_run(run or None)
     remove_litter(directory.path)
     point = directory.resume_point()
     checkpoint = point.checkpoint
@@ -180,8 +182,9 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         done = f"run for {state.counters['seconds'] / 60:.2f} of {chosen.run.minutes:g} minutes"
     if done:
         flag = "--minutes" if chosen.run.minutes else "--steps"
+        named = shlex.quote(str(directory.path))
         raise InputError(
-            f"{directory.path} has {done}: give more with {flag}, or write with `glassgpt generate {directory.path}`"
+            f"{directory.path} has {done}: give more with {flag}, or write with `glassgpt generate {named}`"
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))

@@ -3,22 +3,28 @@
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glassgpt import settings
 from glassgpt.api.cores import available_cores
 from glassgpt.config import DataConfig, Settings, parse_bytes
-from glassgpt.data.prepare import Prepared, open_prepared, prepare
+from glassgpt.data.overlap import overlap
+from glassgpt.data.prepare import Prepared, open_prepared, prepare, split
 from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus
-from glassgpt.text.documents import GIVEN, Reading, ReadOptions, collect_documents, read_documents
+from glassgpt.text.documents import GIVEN, HIDDEN, Reading, ReadOptions, collect_documents, read_documents
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 DocumentMaker = Callable[[], Iterable[str]]
 """Gives the texts to train on, the same each time it is called."""
 MOST_REASONS = 4
 """Lines of one sort in the header, at most."""
+MUCH = 0.3
+"""Of the validation text that may stand in the training text without a word about it."""
+_MEANT = (HIDDEN, "was read already", "is not a regular file", "is a picture; give the text itself")
+"""Reasons that surprise nobody."""
 _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 """Signs that Windows has in no file's name."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -102,23 +108,24 @@ def run_name(texts: Sequence[str]) -> str:
     return f"{name}-run" if _RESERVED.fullmatch(name) else name or "run"
 
 
-def reading_notes(reading: Reading) -> list[str]:
-    """What was passed over, guessed or replaced while reading, for the header."""
+def reading_notes(reading: Reading, sources: Sequence[str]) -> list[str]:
+    """What was passed over, guessed or replaced while reading `sources`, for the header."""
     notes: list[str] = []
     by_reason: dict[str, list[str]] = {}
-    for path, reason in reading.skipped:
+    for path, reason in sorted(reading.skipped, key=lambda skipped: skipped[1] in _MEANT):  # what matters comes first
         by_reason.setdefault(reason, []).append(path)
     for reason, paths in by_reason.items():
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         notes.append(f"skipped {paths[0]}{more}: {reason}")
     if len(notes) > MOST_REASONS:
         rest = sum(len(paths) for paths in [*by_reason.values()][MOST_REASONS:])
-        notes = [*notes[:MOST_REASONS], f"skipped {rest:,} more files; `glassgpt data prepare` lists them all"]
-    if n_duplicates := reading.corpus.n_duplicates:
-        which = "1 document equals an earlier one and is" if n_duplicates == 1 else (
-            f"{n_duplicates:,} documents equal earlier ones and are"
-        )
-        notes.append(f"{which} left out; --data.keep-duplicates keeps them")
+        lists = f"`glassgpt data prepare {shlex.join(sources)}` lists them"
+        notes = [*notes[:MOST_REASONS], f"skipped {rest:,} more {'file' if rest == 1 else 'files'}: {lists}"]
+    for path in reading.duplicates[:MOST_REASONS]:
+        notes.append(f"{path} equals an earlier text and is left out; --data.keep-duplicates keeps it")
+    if rest := reading.corpus.n_duplicates - len(reading.duplicates[:MOST_REASONS]):
+        what = "document equals an earlier one and is" if rest == 1 else "documents equal earlier ones and are"
+        notes.append(f"{rest:,} {what} left out")
     for number, (path, encoding) in enumerate(reading.detected.items()):
         if number == MOST_REASONS:
             notes.append(f"and {len(reading.detected) - number:,} more files that are not UTF-8")
@@ -128,3 +135,14 @@ def reading_notes(reading: Reading) -> list[str]:
         notes.append(f"{reading.n_replaced:,} signs U+FFFD stand for invalid UTF-8")
     notes += [f"{path} was written to while it was read: what was there is used" for path in reading.changed[:3]]
     return notes
+
+
+def overlap_note(corpus: Corpus, data: DataConfig) -> list[str]:
+    """What to tell of a validation text that stands in the training text too."""
+    share = overlap(*split(corpus, data.val_fraction))
+    if share < MUCH:
+        return []
+    return [
+        f"{share:.0%} of the validation text stands in the training text too (two drafts of one book?), so its score "
+        "will say little: leave one of them out"
+    ]

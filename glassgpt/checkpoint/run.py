@@ -6,6 +6,7 @@
 import json
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def new_run(out: str | None, name: str) -> RunDirectory:
             path = Path(out)
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
-                raise InputError(f"--out {out} is not empty: choose another, or go on with --resume {out}")
+                raise InputError(f"--out {out} is not empty: choose another, or go on with --resume {shlex.quote(out)}")
             return RunDirectory(path)
         RUNS.mkdir(exist_ok=True)
         n = 1

@@ -1,5 +1,6 @@
 """`glassgpt chat`: a conversation with a model, in the terminal or line by line on a pipe."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from glassgpt.cli.process import interruptible_imports
-from glassgpt.cli.words import printable
+from glassgpt.cli.process import interruptible_imports, say_which
+from glassgpt.cli.words import WordWrap, command, printable
 from glassgpt.cli.writing import DEFAULT, Writing
 from glassgpt.config import Device
 from glassgpt.settings import InputError
@@ -54,12 +55,14 @@ def chat(
         from glassgpt.api.loaded import load
 
     gpt = load(directory, device=device, trust_code=trust_code)
-    conversation = Conversation(gpt, sampling, writing.max_new_tokens, writing.stop)
+    if directory is None:
+        say_which(gpt.directory)
+    conversation = Conversation(gpt, sampling, writing.max_new_tokens, writing.stops)
     in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if conversation.template is None:
-        _tell("This model has no known chat template: it goes on with your text instead.")
+        _tell("This model has no chat template, so it was not taught to answer: it goes on with your text instead.")
     if in_terminal:
-        _tell("Ctrl-C stops it, Ctrl-D leaves, /help lists the commands.")
+        _tell("Ctrl-C stops its writing or clears your line, Ctrl-D leaves, /help lists the commands.")
     for typed in _typed_lines() if in_terminal else _lines_of_stdin():
         try:
             if not _turn(conversation, typed):
@@ -70,7 +73,7 @@ def chat(
             print(flush=True)
         except InputError as error:
             _tell(str(error))
-    after = f"glassgpt generate{' ' + directory if directory else ''} --show-probabilities"
+    after = command("generate", *([directory] if directory else []), "--show-probabilities")
     _tell(f"{'' if in_terminal else chr(10)}Next: {after}")
     return 0
 
@@ -100,9 +103,13 @@ def _turn(conversation: "Conversation", typed: str) -> bool:
 
 
 def _show(pieces: Iterator[str]) -> None:
-    for piece in pieces:
-        print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
-    print(flush=True)
+    """Print pieces as they come; in a terminal, lines end between words."""
+    wrap = WordWrap(shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    try:
+        for piece in pieces:
+            print(wrap.feed(printable(piece)) if wrap else piece, end="", flush=True)
+    finally:
+        print(wrap.flush() if wrap else "", flush=True)
 
 
 def _save(text: str, name: str) -> None:
@@ -120,7 +127,7 @@ def _save(text: str, name: str) -> None:
 
 
 def _typed_lines() -> Iterator[str]:
-    """Lines typed in a terminal, until Ctrl-C or Ctrl-D."""
+    """Lines typed in a terminal, until Ctrl-D."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
@@ -138,7 +145,9 @@ def _typed_lines() -> Iterator[str]:
     while True:
         try:
             yield terminal.prompt()
-        except (EOFError, KeyboardInterrupt):
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
             return
 
 

@@ -70,7 +70,7 @@ def prepare_text(
     prepared = prepare_texts(reading.corpus, config, phase)
     for path, reason in reading.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    for note in reading_notes(dataclasses.replace(reading, skipped=[])):
+    for note in reading_notes(dataclasses.replace(reading, skipped=[]), text):
         print(note, file=sys.stderr)
     return _show(prepared, as_json, shlex.join(["glassgpt", "train", *text]))
 

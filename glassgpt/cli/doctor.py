@@ -20,6 +20,7 @@ from glassgpt.cli.words import count, number, size
 from glassgpt.training.machine_facts import Disk, MachineFacts, disk_of, machine_facts
 
 if TYPE_CHECKING:
+    from glassgpt.planning.choose import Speed
     from glassgpt.training.measure import DiskSpeed
 
 PRESETS = (("modern-tiny", 4096), ("modern-mini", 4096), ("modern-small", 16384), ("gpt2-small", 50257))
@@ -28,6 +29,7 @@ SEQUENCES = 16
 """Of a step of theirs."""
 LEAST_DISK, LEAST_MEMORY, SLOW_DISK = 5e9, 2e9, 2e7
 """Bytes, and bytes a second, below which there is a warning."""
+NOVEL_MINUTES = (1, 10)
 BUSY = 0.5
 """Of a core that others use, from which on measurements suffer."""
 
@@ -64,6 +66,8 @@ class Training:
     linear: str
     threads: int
     why: str
+    novel: list[dict[str, Any]]
+    """What some minutes would make of a text like a novel."""
     presets: list[dict[str, Any]]
 
 
@@ -174,7 +178,7 @@ def _training() -> Training:
     from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
     from glassgpt.planning.memory import training_memory
     from glassgpt.planning.parameters import total_parameters
-    from glassgpt.training.probe import PROBED, speed_of
+    from glassgpt.training.probe import PROBED, machine_speed, speed_of
 
     used = on_this_machine(RunConfig(), PROBED, BUILT_IN)
     presets = []
@@ -192,7 +196,29 @@ def _training() -> Training:
                 "memory_bytes": training_memory(model, optim, run)["total"],
             }
         )
-    return Training(used.device, used.kernel, used.dtype, used.linear, used.threads, _why(used), presets)
+    novel = _novel(machine_speed(used))
+    return Training(used.device, used.kernel, used.dtype, used.linear, used.threads, _why(used), novel, presets)
+
+
+def _novel(speed: "Speed") -> list[dict[str, Any]]:
+    """What `train --minutes` would choose for a megabyte of prose, and the score that it foresees."""
+    from glassgpt.planning.choose import TextFacts, choose
+    from glassgpt.planning.difficulty import Difficulty
+
+    n = 1_000_000
+    difficulty = Difficulty(ngram=1.73, deflated=2.95)  # Pride and Prejudice has these
+    facts = TextFacts(characters=n, bytes=n, distinct=80, repetition=0.57, difficulty=difficulty)
+    choices = {minutes: choose(facts, speed, 60 * minutes) for minutes in NOVEL_MINUTES}
+    return [
+        {
+            "minutes": minutes,
+            "n_layers": choice.model["n_layers"],
+            "embedding_dim": choice.model["embedding_dim"],
+            "tokens": choice.steps * choice.tokens_per_step,
+            "bits_per_byte": choice.bits_per_byte,
+        }
+        for minutes, choice in choices.items()
+    ]
 
 
 def _yes(works: bool) -> str:
@@ -223,6 +249,12 @@ def _by(training: Training) -> str:
 
 def _show_presets(page: Page, training: Training, facts: MachineFacts) -> None:
     there = facts.memory_limit or facts.memory or math.inf
+    page.line("\n  A novel of 1 MB, prose like Jane Austen's")
+    for row in training.novel:
+        page.line(
+            f"  {row['minutes']:>3} minutes: {row['n_layers']} layers, {row['embedding_dim']} wide, reading "
+            f"{count(row['tokens'])} tokens: about {row['bits_per_byte']:.2f} bits per byte"
+        )
     page.line("\n  What this means    parameters    tokens/s    an hour of training    memory")
     for row in training.presets:
         page.line(
@@ -258,7 +290,8 @@ def _warnings(facts: MachineFacts, disks: dict[str, Disk], speeds: Speeds) -> It
     if facts.usable_cores == 1:
         yield "one core only: training takes twice the time or more of any other machine"
     if facts.load is not None and facts.load > BUSY:
-        yield f"{facts.load:.1f} cores were busy in the last minute: what is measured beside others' work is too low"
+        busy = f"{facts.load:.1f} programs wanted a core in the last minute"
+        yield f"{busy}: what is measured beside others' work is too low"
     if speeds.saving is None:
         yield "nothing can be written in this folder: go to another one, or name one with --out"
     elif speeds.saving.bytes_per_s < SLOW_DISK:

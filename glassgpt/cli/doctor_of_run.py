@@ -8,7 +8,7 @@ from pathlib import Path
 from glassgpt import settings
 from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.cli.page import Page
-from glassgpt.cli.words import number
+from glassgpt.cli.words import command, number
 from glassgpt.config import Settings
 from glassgpt.inspection.run_health import RunRecord, findings, read_json
 from glassgpt.settings import InputError
@@ -34,7 +34,9 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     if not found:
         page.line("nothing looks wrong")
     resumes = any("--resume" in finding.do for finding in found) and record.run.checkpoints()
-    page.line(f"\nNext: glassgpt {f'train --resume {path}' if resumes else f'generate {path}'}")
+    damaged = any("checkpoint" in finding.what for finding in found)
+    after = ["train", "--resume", path] if resumes else ["train", "book.txt"] if damaged else ["generate", path]
+    page.line(f"\nNext: {command(*after)}")
     return 0
 
 

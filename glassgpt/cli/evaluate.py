@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.process import say_which
+from glassgpt.cli.words import command
 from glassgpt.config import DataConfig, Device
 
 
@@ -37,6 +39,8 @@ def evaluate(
     from glassgpt.api.loaded import load
 
     gpt = load(directory, device=device, trust_code=trust_code)
+    if directory is None:
+        say_which(gpt.directory)
     if data:
         from glassgpt.api.texts import read_texts
 
@@ -61,7 +65,7 @@ def evaluate(
     print(f"  bits per byte   {result.bits_per_byte:.4f}")
     print(f"  loss            {result.loss:.4f} nats per token")
     print(f"  perplexity      {result.perplexity:,.2f} per token")
-    print(f"\nNext: glassgpt generate {directory or ''}".rstrip(), file=sys.stderr)
+    print(f"\nNext: {command('generate', *([directory] if directory else []))}", file=sys.stderr)
     return 0
 
 

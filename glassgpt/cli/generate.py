@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.probabilities import LinesView, TintedView
-from glassgpt.cli.process import interruptible_imports
-from glassgpt.cli.words import printable
+from glassgpt.cli.process import interruptible_imports, say_which
+from glassgpt.cli.words import WordWrap, command, printable
 from glassgpt.cli.writing import DEFAULT, Writing
 from glassgpt.config import Device
 from glassgpt.settings import InputError
@@ -69,6 +70,8 @@ def generate(
         from glassgpt.api.loaded import load
 
     gpt = load(directory, device=device, trust_code=trust_code)
+    if directory is None:
+        say_which(gpt.directory)
     samples = []
     for number in range(num_samples):
         if number and not as_json:
@@ -81,7 +84,7 @@ def generate(
         return 0
     n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
     first = 1000 * samples[0].time_to_first_token_s
-    after = f"glassgpt eval{' ' + directory if directory else ''}"
+    after = command("eval", *([directory] if directory else []))
     print(f"\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
     return 0
 
@@ -110,22 +113,25 @@ class Sample:
 
 
 class TextView:
-    """Prints a text as it comes."""
+    """Prints a text as it comes; in a terminal, lines end between words."""
+
+    def __init__(self) -> None:
+        self.wrap = WordWrap(shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
     def begins(self, prompt: str) -> None:
         """Before the first token."""
-        print(prompt, end="", flush=True)
+        self.piece(prompt)
 
     def token(self, token: "ScoredToken") -> None:
         """A token with its probability: not shown."""
 
     def piece(self, text: str) -> None:
         """The text has grown."""
-        print(printable(text) if sys.stdout.isatty() else text, end="", flush=True)
+        print(self.wrap.feed(printable(text)) if self.wrap else text, end="", flush=True)
 
     def ends(self) -> None:
         """After the last token."""
-        print(flush=True)
+        print(self.wrap.flush() if self.wrap else "", flush=True)
 
 
 def _view(show_probabilities: bool) -> TextView | TintedView | LinesView:

@@ -56,6 +56,8 @@ for order, (verb, place, summary) in enumerate((
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 
+NEWEST = ""
+"""What --resume without a name stands for."""
 TAKES_SETTINGS = ("train", "plan")
 """The commands that take `--section.field value`."""
 
@@ -104,6 +106,9 @@ def _run(arguments: list[str]) -> int:
     overrides: dict[str, dict[str, str]] = {}
     if arguments and arguments[0] in TAKES_SETTINGS:
         overrides, arguments = settings.split_overrides(arguments, SECTIONS)
+    if "--resume" in arguments and arguments[0] == "train":  # without a name it is the newest run
+        after = [*arguments[arguments.index("--resume") + 1 :], "--"][0]
+        arguments = [f"--resume={NEWEST}" if a == "--resume" and after.startswith("-") else a for a in arguments]
     command, bound, unparsed = app.parse_args(arguments or ["--help"], exit_on_error=False, print_error=False)
     for argument in bound.args:  # texts may be "-", so cyclopts lets every hyphen through to them
         if isinstance(argument, str) and argument.startswith("-") and argument != "-":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 
 from glassgpt import settings
 from glassgpt.cli.process import began
-from glassgpt.cli.words import count, size
+from glassgpt.cli.words import command, count, number, size
 from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.settings import InputError
 
@@ -70,8 +69,8 @@ def plan(
         from glassgpt.planning.parameters import meanings_of_124m
 
         print('\n"124M" has four meanings')
-        for meaning, number in meanings_of_124m().items():
-            print(f"  {number:>12,}  {meaning}")
+        for meaning, n in meanings_of_124m().items():
+            print(f"  {n:>12,}  {meaning}")
     print("\n(MB are 2^20 bytes, as in the chapter.)")
     print(f"\nNext: {_next(what, name)}", file=sys.stderr)
     return 0
@@ -103,20 +102,20 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
     ]
     _print(text, "\n".join(about), model, optim, foreseen.run, result)
     print("\n(MB are 2^20 bytes, as in the chapter.)")
-    print(f"\nNext: glassgpt train {shlex.quote(text)} --minutes {minutes:g}", file=sys.stderr)
+    print(f"\nNext: {command('train', text, '--minutes', f'{minutes:g}')}", file=sys.stderr)
     return 0
 
 
 def _print(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan") -> None:
     """The tables."""
     total = sum(result.parameters.values())
-    shape = f"{config.n_layers} layers, {config.embedding_dim} wide, {config.n_heads} heads"
+    shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
     print(f"{name}: {config.architecture}, {shape}")
     if about:
         print(about)
     print(f"\nParameters {total:>28,}")
-    for component, number in result.parameters.items():
-        print(f"  {component.replace('_', ' '):<22}{number:>15,}  {number / total:>6.1%}  {_bar(number / total)}")
+    for component, n in result.parameters.items():
+        print(f"  {component.replace('_', ' '):<22}{n:>15,}  {n / total:>6.1%}  {_bar(n / total)}")
     print("\nStorage of the weights")
     for precision, n_bytes in result.bytes.items():
         share = n_bytes / result.bytes["fp32"]
@@ -183,7 +182,7 @@ def _bar(share: float) -> str:
 
 def _next(what: str, name: str) -> str:
     if Path(what).is_dir():
-        return f"glassgpt generate {what}"
+        return command("generate", what)
     if Path(what).is_file():
-        return f"glassgpt train {what}"
-    return f"glassgpt train book.txt --preset {name}"
+        return command("train", what)
+    return command("train", "book.txt", "--preset", name)

@@ -1,5 +1,6 @@
 """This process: when it began, since its start and imports count too, and how a Ctrl-C ends it while it imports."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,7 +8,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any, TextIO
 
 _IMPORTED = time.perf_counter()
 
@@ -46,3 +49,39 @@ def interruptible_imports() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Lasting:
+    """A stream to a terminal that may be closed meanwhile: what is written then is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, while there is somebody to read."""
+        with _unless_closed():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        with _unless_closed():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _unless_closed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
+def say_which(directory: Path) -> None:
+    """Where no directory was named: which run is taken."""
+    path = directory.parent if directory.name.startswith("step-") else directory
+    print(f"{os.path.relpath(path)}, the newest run:", file=sys.stderr)

@@ -10,6 +10,7 @@ from glassgpt import settings
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.process import began, interruptible_imports
 from glassgpt.cli.training_view import PlainView, view_of
+from glassgpt.cli.words import command
 from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
 from glassgpt.config import preset as preset_values
 from glassgpt.settings import InputError
@@ -57,7 +58,7 @@ def train(
     out
         Directory of the run (runs/NAME, and runs/NAME-2 where that exists).
     resume
-        A run to go on with, from its latest checkpoint.
+        A run to go on with, from its latest checkpoint; without a name, the newest run.
     config
         A YAML file with settings, such as config.yaml of another run.
     seed
@@ -68,6 +69,8 @@ def train(
         Print one JSON object at the end, and nothing else, on standard output.
     """
     view = PlainView(sys.stderr) if as_json else view_of(sys.stdout)
+    if text[:1] == ("-",) and sys.stdin.isatty():
+        view.line("Type or paste the text, then end it with Ctrl-D (on Windows Ctrl-Z and Enter).")
     if resume is not None and (text or preset or tokenizer or config or out):
         raise InputError(
             f"--resume {resume} goes on with the run's own text and settings: leave TEXT, --preset, --tokenizer, "
@@ -99,7 +102,7 @@ def train(
                 model=given["model"], data=given["data"], optim=given["optim"], run=given["run"],
             )  # fmt: skip
     except Interrupted as stopped:
-        view.line(f"{stopped}; everything is saved. Go on with:\n  glassgpt train --resume {view.directory}")
+        view.line(f"{stopped}; everything is saved. Go on with:\n  {command('train', '--resume', view.directory)}")
         return 130
     view.finished(run)
     if as_json:

@@ -1,6 +1,7 @@
 """What training says before its first step."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,19 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
             f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
         ),
         *(("why" if not n else "", line) for n, line in enumerate(start.choice.why if start.choice else ())),
+        *_warnings(start, costs),
         ("run", f"{shown(start.directory.path)}, seed {run.seed}{resumed}"),
         *(("note", note) for note in start.notes),
     ]
     return [f"  {name:<10}{value}" for name, value in rows]
+
+
+def _warnings(start: "Start", costs: "Costs") -> list[tuple[str, str]]:
+    """What stands in the way."""
+    needed, free = 3 * costs.checkpoint_bytes, shutil.disk_usage(start.directory.path).free
+    if needed <= free:
+        return []
+    return [("warning", f"only {size(free)} of disk are free, {size(needed)} are needed: make room, or choose --out")]
 
 
 def _read(start: "Start") -> str:

@@ -6,10 +6,9 @@ plain lines (`PlainView`). Colours are few, so that they can be read on dark and
 
 import contextlib
 import math
-import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -17,8 +16,9 @@ from rich.text import Text
 from glassgpt import __version__
 from glassgpt.cli.live_region import LiveRegion
 from glassgpt.cli.loss_chart import LossSeries, loss_chart
+from glassgpt.cli.process import Lasting
 from glassgpt.cli.training_header import header, shown
-from glassgpt.cli.words import count, duration, printable, size, wrapped
+from glassgpt.cli.words import command, count, duration, printable, size, wrapped
 from glassgpt.planning.expectation import nearest
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PlainView:
 
     def __init__(self, stream: TextIO) -> None:
         no_color = None if stream.isatty() else True  # None: NO_COLOR of the environment decides
-        self.console = Console(file=stream, highlight=False, soft_wrap=True, no_color=no_color)
+        self.console = Console(file=cast("TextIO", Lasting(stream)), highlight=False, soft_wrap=True, no_color=no_color)
         self.directory: Path | None = None
         self.total_steps = 1
         self.predicted_seconds = 0.0
@@ -56,6 +56,7 @@ class PlainView:
         self.began = (0, 0.0)  # step and seconds before the first step of this process
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
+        self.on = ""  # which part of the validation text is evaluated on the way
 
     @property
     def width(self) -> int:
@@ -88,6 +89,7 @@ class PlainView:
         self.predicted_seconds = costs.seconds - elapsed
         self.began = (start.step, elapsed)
         self.budget = costs.seconds if start.by_the_clock else None
+        self.on = " on a part of the validation text" if validated_tokens < start.prepared.facts.val_tokens else ""
         for row in header(start, costs, validated_tokens, elapsed):
             self.line("\n".join(wrapped(row, self.width, INDENT)))
         if start.choice and costs.bits_per_byte is not None:
@@ -126,7 +128,7 @@ class PlainView:
         self.last_bpb = evaluation.bits_per_byte
         self.best_bpb = min(self.best_bpb, self.last_bpb)
         best = ", the best so far" if self.last_bpb == self.best_bpb else f", best {self.best_bpb:.4f}"
-        return f"step {progress.step:,} | val bpb {self.last_bpb:.4f}{best}"
+        return f"step {progress.step:,} | val bpb {self.last_bpb:.4f}{self.on}{best}"
 
     def status(self, metrics: "Metrics") -> list[str]:
         """step/total % | loss | val bpb | lr | grad norm | tok/s | memory | elapsed | eta"""
@@ -166,7 +168,7 @@ class PlainView:
         self.line()
         for name, value in rows:
             self.line("\n".join(wrapped(f"  {name:<14}{value}", self.width, INDENT + "    ")))
-        self.line(f"\nNext: glassgpt generate {shlex.quote(str(shown(run.directory)))} --prompt \"Once upon a time\"")
+        self.line(f"\nNext: {command('generate', shown(run.directory))} --prompt \"Once upon a time\"")
 
     def curve(self, run: "Run") -> str:
         """How the loss fell."""

@@ -1,6 +1,9 @@
 """How the command line writes numbers, sizes, times, and what a model wrote."""
 
+import os
 import re
+import shlex
+import subprocess
 import time
 import unicodedata
 
@@ -17,6 +20,42 @@ def printable(text: str) -> str:
     """
     kept = (sign in "\n\t" + JOINERS or unicodedata.category(sign) not in ("Cc", "Cf") for sign in text)
     return "".join(sign if keep else "·" for sign, keep in zip(text, kept, strict=True))
+
+
+def command(*arguments: object) -> str:
+    """A command line of ours to be typed, quoted as this system's shells want it."""
+    words = ["glassgpt", *map(str, arguments)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+class WordWrap:
+    """Breaks text that comes piece by piece between words, at the width of a terminal.
+
+    The last word is held back until it has ended. One that is wider than a line is left to the terminal.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._column = 0
+        self._word = ""
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; return what can be shown."""
+        shown = ""
+        for part in re.split(r"(\s)", text):
+            if not part.isspace():
+                self._word += part
+                continue
+            shown += self.flush() + part
+            self._column = 0 if part == "\n" else self._column + 1
+        return shown
+
+    def flush(self) -> str:
+        """What was held back."""
+        word, self._word = self._word, ""
+        breaks = word and self._column and self._column + cell_len(word) > self.width
+        self._column = cell_len(word) + (0 if breaks else self._column)
+        return "\n" + word if breaks else word
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -32,7 +32,7 @@ class Writing:
     repetition_penalty
         Above 1, tokens that the text has already lose, such as 1.1.
     stop
-        End before this text (in bash, $'\\n' is a line end). May be given several times.
+        End before this text, in which \\n is a line end and \\t a tab. May be given several times.
     seed
         The same seed writes the same text.
     """
@@ -50,7 +50,12 @@ class Writing:
         """What ends the text, for one text. Raises InputError for an empty one."""
         from glassgpt.text.stream import StopStrings
 
-        return StopStrings(self.stop)
+        return StopStrings(self.stops)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends the text, with line ends and tabs for what stands for them."""
+        return tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in self.stop)
 
     def sampling(self) -> "Sampling":
         """How each token is drawn. Raises InputError for values that cannot be."""

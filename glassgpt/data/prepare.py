@@ -23,7 +23,7 @@ import numpy as np
 from glassgpt.config import DataConfig
 from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.settings import InputError
-from glassgpt.text.corpus import Corpus, Part, Portion
+from glassgpt.text.corpus import Corpus, Part, Portion, writing_to
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
 
@@ -102,32 +102,33 @@ def prepare(
     except OSError as error:
         raise InputError(f"cannot write to {cache}: {error.strerror}; choose another cache folder") from None
     try:
-        n_tokens = {
-            name: write_shard(
-                aside / f"{name}.shard",
-                tokenizer.encode_parts(_told(portion, name, phase), n_threads),
-                tokenizer.vocab_size,
+        with writing_to(cache):
+            n_train, n_val = (
+                write_shard(
+                    aside / f"{name}.shard",
+                    tokenizer.encode_parts(_told(portion, name, phase), n_threads),
+                    tokenizer.vocab_size,
+                )
+                for name, portion in (("train", train), ("val", val))
             )
-            for name, portion in (("train", train), ("val", val))
-        }
-        tokenizer.save(aside)
-        facts = Facts(
-            documents=corpus.n_documents,
-            characters=corpus.n_characters,
-            bytes=corpus.n_bytes,
-            words=corpus.n_words,
-            train_characters=in_train,
-            val_characters=in_val,
-            val_fraction=in_val / (in_train + in_val),
-            tokenizer=spec,
-            vocab_size=tokenizer.vocab_size,
-            train_tokens=n_tokens["train"],
-            val_tokens=n_tokens["val"],
-        )
-        (aside / "prepared.json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
-        if directory.exists():  # a preparation that did not end
-            shutil.rmtree(directory)
-        os.replace(aside, directory)
+            tokenizer.save(aside)
+            facts = Facts(
+                documents=corpus.n_documents,
+                characters=corpus.n_characters,
+                bytes=corpus.n_bytes,
+                words=corpus.n_words,
+                train_characters=in_train,
+                val_characters=in_val,
+                val_fraction=in_val / (in_train + in_val),
+                tokenizer=spec,
+                vocab_size=tokenizer.vocab_size,
+                train_tokens=n_train,
+                val_tokens=n_val,
+            )
+            (aside / "prepared.json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+            if directory.exists():  # a preparation that did not end
+                shutil.rmtree(directory)
+            os.replace(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return open_prepared(directory)

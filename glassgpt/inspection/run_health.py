@@ -6,6 +6,7 @@ usual run stays inside them.
 
 import json
 import math
+import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def _unfinished(record: RunRecord) -> Iterator[Finding]:
     if step and total and step < total and record.measured.get("steps") != step:
         yield Finding(
             "the run is not finished", f"its latest checkpoint is of step {step:,} of {total:,}",
-            f"go on with: glassgpt train --resume {record.run.path} (unless it is still running)",
+            f"go on with: glassgpt train --resume {shlex.quote(str(record.run.path))} (unless it is still running)",
         )  # fmt: skip
 
 

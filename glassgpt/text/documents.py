@@ -23,6 +23,9 @@ from glassgpt.text.corpus import GIGABYTE, Corpus, Full, Portion, writing_to
 from glassgpt.text.formats import FileFacts, FormatOptions, NotText, read_file
 from glassgpt.text.pydoc import read_pydoc
 
+HIDDEN = "is hidden, or left there by a program"
+"""Why files are passed over that nobody means: those with a dot before their name, locks of Word, and these."""
+LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
 GIVEN = "documents()"
 """What stands for a source where the texts come from a program."""
 
@@ -46,14 +49,16 @@ class Reading:
     """What came of reading: the corpus, and what was met on the way.
 
     `n_files` counts what was read by format; `skipped` holds (path, reason) pairs, the reason completing the sentence
-    "path …"; `n_replaced` counts the U+FFFD signs that stand for invalid UTF-8; `detected` names the encoding of each
-    file that is not UTF-8 and did not say what it is; `changed` lists files that were written to while they were read.
+    "path …"; `duplicates` names files of which all was there before; `n_replaced` counts the U+FFFD signs that stand
+    for invalid UTF-8; `detected` names the encoding of each file that is not UTF-8 and did not say what it is;
+    `changed` lists files that were written to while they were read.
     `is_cut` says that there is more than `max_bytes`. `stdin` is what standard input gave.
     """
 
     corpus: Corpus
     n_files: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    duplicates: list[str] = dataclasses.field(default_factory=list)
     n_replaced: int = 0
     detected: dict[str, str] = dataclasses.field(default_factory=dict)
     changed: list[str] = dataclasses.field(default_factory=list)
@@ -252,6 +257,8 @@ class _Reader:
         if (corpus.n_documents, corpus.n_duplicates) == before:
             raise NotText("holds no text; give a text to learn from")
         self._note(name, facts)
+        if corpus.n_documents == before[0]:
+            self.reading.duplicates.append(name)
 
     def _note(self, name: str, facts: FileFacts) -> None:
         self.reading.n_files[facts.format] += 1
@@ -275,8 +282,8 @@ def _files_in(folder: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
     waiting = [folder]  # a stack instead of recursion: folders may be nested to any depth
     while waiting:
         path = waiting.pop()
-        if path != folder and path.name.startswith("."):
-            skipped.append((str(path), "is hidden"))
+        if path != folder and (path.name.startswith((".", "~$")) or path.name in LEFT_BY_SYSTEMS):
+            skipped.append((str(path), HIDDEN))
             continue
         if not os.path.isdir(path):
             yield path

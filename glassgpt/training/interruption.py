@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask training to save and go; a second one ends it at once."""
+"""Ctrl-C, SIGTERM and a closed terminal ask training to save and go; a second one ends it at once."""
 
 import signal
 import threading
@@ -28,16 +28,18 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """While inside, the first SIGINT or SIGTERM is noted in the request instead of ending the process.
+    """While inside, the first SIGINT, SIGTERM or SIGHUP is noted in the request instead of ending the process.
 
-    One that nobody inside has answered, by an exception, acts at the end as it would have outside. Signals reach the
-    main thread only; elsewhere the request stays empty.
+    One that nobody inside has answered, by an exception, acts at the end as it would have outside. One that is ignored
+    outside, as `nohup` does with SIGHUP, stays ignored. Signals reach the main thread only; elsewhere the request stays
+    empty.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal_number = number

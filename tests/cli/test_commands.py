@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import Terminal
 
 from glassgpt.cli.main import run
 
@@ -213,3 +214,19 @@ def test_debug_shows_the_traceback() -> None:
     found = command("train", "missing.txt", "--debug")
     assert "Traceback" in found.stderr
     assert found.returncode != 0
+
+
+@pytest.mark.thorough
+def test_a_run_whose_terminal_is_closed_is_saved_and_the_newest_run_goes_on_without_a_name(own_folder: Path) -> None:
+    more = ["--tokenizer", "bytes", "--model.embedding-dim", "32", "--model.n-layers", "1", "--model.n-heads", "2",
+            "--model.context-length", "32", "--optim.batch-size", "4", "--data.cache", "cache"]  # fmt: skip
+    terminal = Terminal("train", "text.txt", "--steps", "100000", *more, home=own_folder)
+    terminal.wait_for("tok/s")
+    os.close(terminal.keys)
+    _, status = os.waitpid(terminal.process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    step = json.loads(Path("runs/text/run.json").read_bytes())["latest"]["step"]
+    assert step > 0
+    found = command("train", "--resume", "--steps", str(step + 3), "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["steps"] == step + 3
