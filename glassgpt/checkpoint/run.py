@@ -226,5 +226,7 @@ def _is_entry(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and type(entry.get("step")) is int
-        and (entry.get("val_bpb") is None or isinstance(entry["val_bpb"], int | float))
+        and 0 <= entry["step"] < 2**63
+        and "val_bpb" in entry
+        and (entry["val_bpb"] is None or (isinstance(entry["val_bpb"], float) and math.isfinite(entry["val_bpb"])))
     )
