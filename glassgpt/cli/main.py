@@ -3,7 +3,9 @@
 Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 130 interrupted.
 """
 
+import errno
 import inspect
+import io
 import os
 import signal
 import sys
@@ -52,6 +54,8 @@ TAKES_SETTINGS = ("train", "plan")
 
 def main() -> None:
     """The entry point of the `glassgpt` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what this terminal or pipe has no sign for is written out
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
@@ -80,6 +84,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _fail(f"{error.filename} is too long for the name of a file: give a shorter one", 2)
         text = " ".join(str(error).split()) or type(error).__name__
         known = type(error).__module__.startswith("glassgpt.")
         return _fail(text if known else f"{type(error).__name__}: {text}; --debug shows where", 1)
@@ -99,7 +105,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"glassgpt: {message}", file=sys.stderr)
+    print(f"glassgpt: {settings.one_line(message)}", file=sys.stderr)
     return code
 
 
