@@ -4,7 +4,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ def append(name: str, figures: dict[str, Any], path: Path = HISTORY) -> dict[str
         "benchmark": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
+        "command": command(sys.argv),
         "machine": machine(),
         "versions": versions(),
         "figures": figures,
@@ -26,6 +30,17 @@ def append(name: str, figures: dict[str, Any], path: Path = HISTORY) -> dict[str
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     return line
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line of a script in this folder, without where things lie here: PATH stands for folders."""
+
+    def anywhere(argument: str) -> str:
+        flag, equals, value = argument.rpartition("=")
+        return flag + equals + ("PATH" if os.path.isdir(value) else os.path.basename(value))
+
+    script, *rest = arguments
+    return shlex.join(["python", f"benchmarks/{os.path.basename(script)}", *map(anywhere, rest)])
 
 
 def commit() -> str:
@@ -48,7 +63,7 @@ def machine() -> dict[str, str | float]:
     cpuinfo = Path("/proc/cpuinfo")
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
     described: dict[str, str | float] = {"cpu": model, "cores": n_cores}
     described["system"] = f"{platform.system()} {platform.machine()}"

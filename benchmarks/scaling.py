@@ -23,6 +23,7 @@ import torch
 
 from glassgpt.planning.difficulty import Difficulty, difficulty
 from glassgpt.planning.scaling import Law
+from glassgpt.text.corpus import Corpus
 
 RUNS = Path(__file__).parent / "scaling.jsonl"
 LAW = Path(__file__).parent.parent / "glassgpt" / "planning" / "scaling.json"
@@ -66,7 +67,7 @@ def run_one(text: str, tokenizer: str, n_layers: int, width: int, tokens: int, d
         "dropout": dropout,
         "blocks": by_component["attention"] + by_component["feed_forward"], "vocab_size": facts["vocab_size"],
         "tokens": run.measured.tokens, "bytes_per_token": bytes_per_token, "unique_bytes": 0.9 * len(content),
-        **asdict(difficulty([content.decode()])), "bpb": run.bits_per_byte,
+        **asdict(difficulty(Corpus.of([content.decode()]))), "bpb": run.bits_per_byte,
     }  # fmt: skip
 
 

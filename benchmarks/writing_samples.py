@@ -20,6 +20,7 @@ from pathlib import Path
 from glassgpt import settings
 from glassgpt.planning.choose import text_facts
 from glassgpt.planning.expectation import WritingSample
+from glassgpt.text.corpus import Corpus
 
 HOME = Path(__file__).parents[1] / "glassgpt" / "planning" / "writing_samples.json"
 LINES, CHARACTERS = 5, 300
@@ -42,7 +43,7 @@ def main() -> None:
     for run, source in zip(arguments.runs, arguments.sources, strict=True):
         there = samples_of(run)
         (text,) = settings.read_yaml(run / "config.yaml")["text"]
-        facts = text_facts([Path(text).read_text(encoding="utf-8")])
+        facts = text_facts(Corpus.of([Path(text).read_text(encoding="utf-8")]))
         worst, best = max(there)[0], min(there)[0]
         wanted = [best * (worst / best) ** (n / (arguments.samples - 1)) for n in range(arguments.samples)]
         for score, written in sorted({min(there, key=lambda sample: abs(sample[0] - score)) for score in wanted}):

@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glassgpt.api import compare as compare
-    from glassgpt.api import load as load
-    from glassgpt.api import plan as plan
-    from glassgpt.api import train as train
+    from glassgpt.api.compare import compare as compare
+    from glassgpt.api.loaded import load as load
+    from glassgpt.api.train import train as train
     from glassgpt.config import GPTConfig as GPTConfig
     from glassgpt.model import GPTModel as GPTModel
+    from glassgpt.planning.plan import plan as plan
     from glassgpt.settings import InputError as InputError
     from glassgpt.skeleton import DummyGPTModel as DummyGPTModel
 
@@ -25,10 +25,10 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "train": "glassgpt.api",
-    "compare": "glassgpt.api",
-    "load": "glassgpt.api",
-    "plan": "glassgpt.api",
+    "train": "glassgpt.api.train",
+    "compare": "glassgpt.api.compare",
+    "load": "glassgpt.api.loaded",
+    "plan": "glassgpt.planning.plan",
     "GPTConfig": "glassgpt.config",
     "InputError": "glassgpt.settings",
     "GPTModel": "glassgpt.model",

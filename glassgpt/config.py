@@ -118,15 +118,26 @@ class DataConfig:
     """auto, gpt2, bpe:N (trained on this text), chars or bytes."""
     val_fraction: float = 0.1
     """Share of the characters, from the end, kept apart to measure bits per byte."""
+    encoding: str = "auto"
+    """Of text that does not say itself how it is encoded, such as cp1252. auto: UTF-8, or what it clearly is."""
     invalid_utf8: Literal["refuse", "replace"] = "refuse"
+    """What to do where text that is to be UTF-8 is not. replace: by U+FFFD, and counted."""
+    text_field: str = "text"
+    """The field of a line of .jsonl that holds its text."""
+    keep_duplicates: bool = False
+    """Whether a document that equals an earlier one is kept."""
     cache: str | None = None
     """Folder of prepared texts. None: ~/.cache/glassgpt."""
     max_bytes: int | None = None
     """Read no more than this from the start of the text. None: all; in a run of minutes, what its time allows."""
+    max_ram: str = "1GB"
+    """Memory for reading, learning the vocabulary and tokenising, however large the text is."""
 
     def __post_init__(self) -> None:
         _require(self.max_bytes is None or self.max_bytes >= 1, "data.max_bytes", self.max_bytes, "must be at least 1")
         _require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
+        enough = parse_bytes(self.max_ram, "data.max_ram") >= LEAST_RAM
+        _require(enough, "data.max_ram", self.max_ram, "must be at least 64MB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +319,9 @@ class Settings:
 
 SECTIONS: dict[str, type] = {"model": GPTConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
 """Section of config.yaml and of `--section.field` -> its dataclass."""
+
+LEAST_RAM = 64_000_000
+"""What preparing any text takes."""
 
 LONGEST = 525_600
 """Minutes of a run, at most."""

@@ -68,6 +68,13 @@ def build(
 
     Raises InputError for an unknown key, a value of the wrong type, or what `cls.__post_init__` refuses.
     """
+    return cls(**typed(cls, values, section, other_names))
+
+
+def typed(
+    cls: type, values: Mapping[str, Any], section: str = "", other_names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The first half of `build`: every key and type checked, for values that are not yet all there are."""
     fields = _fields(cls)
     prefix = f"{section}." if section else ""
     converted = {}
@@ -80,7 +87,7 @@ def build(
             written = shown(key)[1:-1] if isinstance(key, str) else name
             raise InputError(f"unknown setting {prefix}{written}: {hint}")
         converted[name] = _convert(value, fields[name], prefix + name)
-    return cls(**converted)
+    return converted
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def split_overrides(
             raise InputError(f"unknown section in --{name}: did you mean --{known}.{field}?")
         field = field.replace("-", "_")
         if not equals:
-            is_flag = bool in _options(_fields(sections[section]).get(field, str))
+            is_flag = bool in alternatives(_fields(sections[section]).get(field, str))
             if is_flag and (not queue or queue[0].lower() not in _BOOLEANS):
                 value = "true"
             elif queue and (not queue[0].startswith("--")):
@@ -204,14 +211,14 @@ def _fields(cls: type) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
 
-def _options(kind: Any) -> tuple[Any, ...]:
+def alternatives(kind: Any) -> tuple[Any, ...]:
     """The alternatives of a union type, or the type alone."""
     return typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
 
 
 def _convert(value: Any, kind: Any, name: str) -> Any:
     """`value` as the type `kind`; PyYAML and the command line give numbers as text ("6e-4")."""
-    options = _options(kind)
+    options = alternatives(kind)
     if type(None) in options and (value is None or (isinstance(value, str) and value.lower() in ("none", "null"))):
         return None
     for option in options:

@@ -9,11 +9,6 @@
     code.py     a model or an optimiser of the user's own
     loaded.py   load(): a model to generate with and to measure
     compare.py  compare(): which of several settings is better, if any
+
+`import glassgpt` offers what counts, each loaded when it is first used.
 """
-
-from glassgpt.api.compare import Comparison, compare
-from glassgpt.api.loaded import GPT, load
-from glassgpt.api.train import Run, train
-from glassgpt.planning.plan import plan
-
-__all__ = ["GPT", "Comparison", "Run", "compare", "load", "plan", "train"]

@@ -10,10 +10,10 @@ from glassgpt.api import minutes
 from glassgpt.api.code import BUILT_IN, Code
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import Given, merge
-from glassgpt.api.texts import cache_folder, reading_notes
+from glassgpt.api.texts import read_texts, reading_notes
 from glassgpt.config import OTHER_TOOLS, DataConfig, GPTConfig, OptimConfig, RunConfig
 from glassgpt.planning.choose import Choice, Speed, choose, text_facts, vocabulary_size
-from glassgpt.text.documents import Reading, read_documents
+from glassgpt.text.documents import Reading
 from glassgpt.training.probe import PROBED, machine_speed
 
 
@@ -32,24 +32,28 @@ class Read:
 
 
 def read(
-    texts: Sequence[str], data: DataConfig, run: RunConfig, given: Given, code: Code, elapsed: Callable[[], float]
-) -> Read:
+    texts: Sequence[str], data: DataConfig, run: RunConfig, given: Given, code: Code, elapsed: Callable[[], float],
+    phase: Callable[[str], None] = lambda what: None,
+) -> Read:  # fmt: skip
     """Read `texts`, as much as the time allows, and choose what suits them. `elapsed`: seconds of the run so far.
+
+    `phase` is told what is being done.
 
     Raises InputError for a text that cannot be read, and for too little time.
     """
+    phase("reading the text")
     if run.minutes:
         minutes.refuse_too_short(run.minutes, elapsed())
         limit = data.max_bytes or minutes.affordable_bytes(texts, data, 60 * run.minutes)
         data = dataclasses.replace(data, max_bytes=limit)
-    cache = cache_folder(data)
-    reading = read_documents(texts, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
+    reading = read_texts(texts, data, code.documents)
     notes = reading_notes(reading)
     if not run.minutes:
         return Read(reading, data, run, tuple(notes))
     notes += minutes.share_note(reading, texts)
+    phase("measuring this machine")
     speed = machine_speed(on_this_machine(run, PROBED, code))
-    facts = text_facts([document.text for document in reading.documents])
+    facts = text_facts(reading.corpus)
     left = 60 * run.minutes - elapsed()
     choice = choose(facts, speed, left, given)
     if choice.seconds < left:

@@ -1,4 +1,4 @@
-"""A model or an optimiser of the user's own: one Python file (`run.code`), or objects given to `train`.
+"""A model, an optimiser or a text of the user's own: one Python file (`run.code`), or objects given to `train`.
 
 The file defines one or more of
 
@@ -7,6 +7,7 @@ The file defines one or more of
     make_optimizer(model, optim)    returns a torch.optim.Optimizer; the learning rate of each of its parameter
                                     groups is the highest it gets: the run's schedule lowers it. Or what
                                     glassgpt.optim.groups.make_optimizer returns for other settings
+    documents()                     gives texts, one by one, to train on instead of files; always the same
 
 where `config` is the run's GPTConfig and `optim` its OptimConfig. A model is a torch.nn.Module with
 
@@ -30,6 +31,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.config import GPTConfig, OptimConfig
 from glassgpt.model import GPTModel, initialise
@@ -39,7 +41,7 @@ from glassgpt.optim.torch_optimizer import TorchOptimizer
 from glassgpt.settings import InputError
 
 GIVEN_IN_PYTHON = "given in Python"
-"""What `run.code` is where model or optimiser were objects."""
+"""What `run.code` is where model, optimiser or documents were objects."""
 
 ModelMaker = Callable[[GPTConfig], GPTModel]
 OptimizerMaker = Callable[[GPTModel, OptimConfig], torch.optim.Optimizer | Optimizer]
@@ -52,12 +54,13 @@ class Code:
     make_model: ModelMaker | None = None
     """A class, or a function."""
     make_optimizer: OptimizerMaker | None = None
+    documents: DocumentMaker | None = None
     path: Path | None = None
     source: bytes | None = None
 
     @property
     def is_given(self) -> bool:
-        return self.make_model is not None or self.make_optimizer is not None
+        return any(part is not None for part in (self.make_model, self.make_optimizer, self.documents))
 
     @property
     def recorded_as(self) -> str | None:
@@ -158,7 +161,7 @@ def read_code(path: Path) -> Code:
     sys.modules[module.__name__] = module  # dataclasses look their module up here
     with Code(path=path).blamed():
         exec(compile(source, str(path), "exec"), module.__dict__)
-    names = ("Model", "make_model", "make_optimizer")
+    names = ("Model", "make_model", "make_optimizer", "documents")
     found = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if not found:
         shown = "`python -m pydoc glassgpt.api.code` shows how"
@@ -168,7 +171,8 @@ def read_code(path: Path) -> Code:
             raise InputError(f"{path}: {name} is {value!r}, but must be a class or a function")
     if "Model" in found and "make_model" in found:
         raise InputError(f"{path} defines both Model and make_model: keep one of the two")
-    return Code(found.get("Model") or found.get("make_model"), found.get("make_optimizer"), path, source)
+    made = found.get("Model") or found.get("make_model")
+    return Code(made, found.get("make_optimizer"), found.get("documents"), path, source)
 
 
 def settled_code(path: str | None, given: Code) -> Code:
@@ -176,5 +180,5 @@ def settled_code(path: str | None, given: Code) -> Code:
     if given.is_given or path is None:
         return given
     if path == GIVEN_IN_PYTHON:
-        raise InputError("this run's model or optimiser was given in Python: give it again to glassgpt.train")
+        raise InputError("this run's model, optimiser or text was given in Python: give it again to glassgpt.train")
     return read_code(Path(path))

@@ -1,7 +1,7 @@
 """load(): a trained model with its tokenizer, to write with and to measure."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE, own_config
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device
-from glassgpt.data.prepare import encode_documents
+from glassgpt.data.prepare import encode_corpus
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
-from glassgpt.generation.generate import generate
+from glassgpt.generation.generate import generate, generate_with_logits
 from glassgpt.generation.sampling import Sampling
+from glassgpt.generation.scored import ScoredToken, score
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document
-from glassgpt.text.stream import StreamDecoder
+from glassgpt.text.corpus import Corpus
+from glassgpt.text.stream import StopStrings, StreamDecoder
 from glassgpt.text.tokenizer import Tokenizer
 
 
@@ -52,6 +53,20 @@ class GPT:
             sequence=sequence,
         )
 
+    def scored(
+        self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling | None = None, sequence: int = 0
+    ) -> Iterator[ScoredToken]:
+        """The tokens that `ids` gives, each with its probability, its rank, and the likeliest others."""
+        steps = generate_with_logits(
+            self.model,
+            self.prompt_ids(prompt),
+            max_new_tokens=max_new_tokens,
+            sampling=sampling or Sampling(),
+            stop=self.tokenizer.end_of_text,
+            sequence=sequence,
+        )
+        return (score(logits, token, self.token_text) for token, logits in steps)
+
     def stream(
         self,
         prompt: str = "",
@@ -60,11 +75,22 @@ class GPT:
         temperature: float = 0.8,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] = (),
         seed: int = 1337,
     ) -> Iterator[str]:
-        """The text that follows `prompt`, piece by piece, each of whole characters."""
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        return self.decode_stream(self.ids(prompt, max_new_tokens, sampling))
+        """The text that follows `prompt`, piece by piece, each of whole characters; it ends before a `stop` string."""
+        sampling = Sampling(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        stop_strings = StopStrings([stop] if isinstance(stop, str) else stop)
+        return self.decode_stream(self.ids(prompt, max_new_tokens, sampling), stop_strings)
 
     def generate(
         self,
@@ -74,29 +100,54 @@ class GPT:
         temperature: float = 0.8,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] = (),
         seed: int = 1337,
     ) -> str:
-        """The prompt and the text that follows it."""
-        pieces = self.stream(prompt, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        """The prompt and the text that follows it, which ends before the first of the `stop` strings."""
+        pieces = self.stream(
+            prompt,
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+        )
         return prompt + "".join(pieces)
 
-    def decode_stream(self, ids: Iterator[int]) -> Iterator[str]:
-        """Ids to text as they come; the bytes of a half character wait for the rest."""
+    def decode_stream(self, ids: Iterator[int], stop: StopStrings | None = None) -> Iterator[str]:
+        """Ids to text as they come; the bytes of a half character wait for the rest. Takes no more ids than it needs.
+
+        `stop.found` says afterwards whether a stop string ended the text.
+        """
         decoder = StreamDecoder(self.tokenizer)
+        stop = stop or StopStrings()
         for token in ids:
             if token < self.tokenizer.vocab_size:  # a padded vocabulary has ids without text
-                yield decoder.feed([token])
-        yield decoder.flush()
+                yield stop.feed(decoder.feed([token]))
+                if stop.found:
+                    return
+        yield stop.feed(decoder.flush()) + stop.flush()
 
-    def evaluate(self, documents: list[Document]) -> Evaluation:
+    def token_text(self, token: int) -> str:
+        """The text of one token; bytes that are only a part of a character as \\xe2."""
+        if token >= self.tokenizer.vocab_size:  # a padded vocabulary has ids without text
+            return ""
+        return self.tokenizer.piece(token).decode("utf-8", errors="backslashreplace")
+
+    def evaluate(self, corpus: Corpus) -> Evaluation:
         """Measure the model on all of a text. Raises InputError where the tokenizer does not give the text back."""
-        for document in documents:
-            if self.tokenizer.decode(self.tokenizer.encode(document.text)) != document.text:
+        for part, _ in corpus.all().parts():
+            if self.tokenizer.decode(self.tokenizer.encode(part)) != part:
                 raise InputError(
-                    f"{document.name}: the tokenizer of {self.directory} does not give this text back, so bits per "
-                    "byte would mean nothing; evaluate on text that it can hold"
+                    f"the tokenizer of {self.directory} does not give this text back, so bits per byte would mean "
+                    "nothing; evaluate on text that it can hold"
                 )
-        return self.evaluate_ids(encode_documents(documents, self.tokenizer))
+        return self.evaluate_ids(encode_corpus(corpus, self.tokenizer))
 
     def evaluate_ids(self, ids: Ids) -> Evaluation:
         """Measure the model on all of a text that is ids already."""
@@ -107,7 +158,7 @@ class GPT:
 
     def bits_per_byte(self, text: str) -> float:
         """How many bits the model needs for a byte of `text`."""
-        return self.evaluate([Document("text", text)]).bits_per_byte
+        return self.evaluate(Corpus.of([text])).bits_per_byte
 
 
 def load(

@@ -1,11 +1,11 @@
 """What this machine computes a run with: device, arithmetic, who computes the step, threads."""
 
 import dataclasses
-import os
 
 import torch
 
 from glassgpt.api.code import Code
+from glassgpt.api.cores import available_cores
 from glassgpt.config import Device, GPTConfig, Kernel, OptimConfig, RunConfig
 from glassgpt.native.compiled import has_bf16, tier
 from glassgpt.native.trainer import suits
@@ -76,8 +76,3 @@ def _bf16_pays(model: GPTConfig, device: str, kernel: Kernel) -> bool:
     if device != "cpu" or kernel == "native":
         return device == "cuda" or (kernel == "native" and has_bf16())
     return model.embedding_dim >= BF16_WIDTH and fastest_matmul_dtype(device) is torch.bfloat16
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

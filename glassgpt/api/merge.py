@@ -6,7 +6,7 @@ from typing import Any
 
 from glassgpt import settings
 from glassgpt.api.code import GIVEN_IN_PYTHON
-from glassgpt.config import Settings, preset
+from glassgpt.config import DIALECTS, Settings, preset
 from glassgpt.planning.choose import RECIPE, head_count
 
 DEFAULT_MINUTES = 10.0
@@ -49,7 +49,7 @@ def merge(
         run["minutes"] = DEFAULT_MINUTES
     by_the_clock = run.get("minutes") is not None
 
-    model = dict(given.get("model", {}))
+    model = {DIALECTS.get(name, name): value for name, value in given.get("model", {}).items()}
     stored_model: dict[str, Any] = dict(stored.get("model") or {})
     if preset_name is None and not stored_model and "architecture" not in model and not by_the_clock:
         preset_name = DEFAULT_PRESET

@@ -1,13 +1,15 @@
 """What a run of minutes settles before its text is read: whether the time suffices, how much text, what to train."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
 
+from glassgpt.api.texts import read_texts
 from glassgpt.config import DataConfig, Settings
 from glassgpt.planning.choose import Speed
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Reading, read_documents, size_of
+from glassgpt.text.documents import Reading, size_of
 from glassgpt.text.kinds import train_tokenizer
 
 READING_SHARE = 0.2
@@ -30,16 +32,15 @@ def affordable_bytes(sources: Sequence[str], data: DataConfig, seconds: float) -
     size = size_of(sources)
     if size <= READING_SHARE * seconds * SLOWEST:
         return None
-    if sources[0] == "-":  # what was read of it could not be read again
+    if math.isinf(size):  # what was read of it could perhaps not be read again
         return int(READING_SHARE * seconds * SLOWEST)
     began = time.perf_counter()
-    reading = read_documents(sources, invalid_utf8="replace", max_bytes=TRIED_BYTES)
+    reading = read_texts(sources, dataclasses.replace(data, invalid_utf8="replace", max_bytes=TRIED_BYTES))
     spec = "bpe:4096" if data.tokenizer == "auto" else data.tokenizer
-    tokenizer = train_tokenizer(spec, [document.text for document in reading.documents])
-    n_bytes = 0
-    for document in reading.documents:
-        tokenizer.encode_to_numpy(document.text)
-        n_bytes += len(document.text.encode())
+    tokenizer = train_tokenizer(spec, reading.corpus.all().sample())
+    for _ in tokenizer.encode_parts(reading.corpus.all().parts()):
+        pass
+    n_bytes = reading.corpus.n_bytes
     affordable = int(READING_SHARE * seconds * n_bytes / (time.perf_counter() - began))
     return affordable if affordable < size else None
 
@@ -48,7 +49,7 @@ def share_note(reading: Reading, sources: Sequence[str]) -> list[str]:
     """What to tell of a text that was read in part."""
     if not reading.is_cut:
         return []
-    n_bytes = sum(len(document.text.encode()) for document in reading.documents)
+    n_bytes = reading.corpus.n_bytes
     size = size_of(sources)
     whole = "" if math.isinf(size) else f" of {size / 1e6:,.1f} MB"
     return [

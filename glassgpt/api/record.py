@@ -69,7 +69,7 @@ class Recorder:
         self.directory.record(progress.step, evaluation.bits_per_byte)
         self.directory.prune()
         text = self.sample()
-        with self.samples_file.open("a", encoding="utf-8") as file:
+        with self.samples_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
         self._draw(progress, evaluation)
         return text

@@ -1,7 +1,7 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from glassgpt.api.code import BUILT_IN, Code, settled_code
 from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, within_memory
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
-from glassgpt.api.texts import cache_folder, lasting, prepared_again, run_name
+from glassgpt.api.texts import cache_folder, lasting, prepare_texts, prepared_again, run_name
 from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
-from glassgpt.data.prepare import Prepared, prepare
+from glassgpt.data.prepare import Prepared
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError
+from glassgpt.text.documents import GIVEN
 from glassgpt.text.tokenizer import Tokenizer
 
 EVALUATIONS = 10
@@ -48,6 +49,8 @@ class Start:
     state: TrainerState | None = None
     choice: Choice | None = None
     """What was chosen for a new run of minutes."""
+    files: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What was read: files by format; empty where nothing was, as on resuming."""
     notes: tuple[str, ...] = ()
     """What the user should know, a line each."""
 
@@ -71,12 +74,13 @@ def new_start(
     out: Path | None,
     elapsed: Callable[[], float],
     code: Code = BUILT_IN,
+    phase: Callable[[str], None] = lambda what: None,
 ) -> Start:
     """Settle every setting of a new run and prepare its text.
 
     The later decides over the earlier: the defaults, or in a run of minutes what is chosen for the text; the YAML
     file, the preset, the values given. Everything is checked before the text is read. `elapsed` says how many seconds
-    of the run have passed. Raises InputError.
+    of the run have passed; `phase` is told what is being done. Raises InputError.
     """
     stored = stored_settings(config_file) if config_file else {}
     plan = Settings.from_dict(stored).plan
@@ -91,12 +95,13 @@ def new_start(
     run = settings.build(RunConfig, merged["run"], "run", OTHER_TOOLS)
     code = settled_code(run.code, code)
     run = dataclasses.replace(run, code=code.recorded_as)
-    texts = list(sources) or stored.get("text") or ["pydoc"]
-    found = read(texts, data, run, merged, code, elapsed)
+    texts = _sources(sources, stored, code)
+    with code.blamed():
+        found = read(texts, data, run, merged, code, elapsed, phase)
     data, run, choice, notes, cache = found.data, found.run, found.choice, [*found.notes], cache_folder(found.data)
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
-    prepared = prepare(found.reading.documents, data, cache)
+    prepared = prepare_texts(found.reading.corpus, data, phase)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
     if choice and "context_length" in choice.model:  # tokens may be fewer than the characters it was chosen by
@@ -121,7 +126,10 @@ def new_start(
         with code.blamed():
             code.optimizer(code.first_model(chosen.model, chosen.run.seed), chosen.optim)  # or it cannot begin
     directory = new_run(str(out) if out else None, run_name(texts))
-    return Start(directory, chosen, prepared, step_plan, bool(run.minutes), code, choice=choice, notes=tuple(notes))
+    return Start(
+        directory, chosen, prepared, step_plan, bool(run.minutes), code,
+        choice=choice, files=found.reading.n_files, notes=tuple(notes),
+    )  # fmt: skip
 
 
 def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Code = BUILT_IN) -> Start:
@@ -149,7 +157,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
             f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
         )
     code = settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
-    prepared = prepared_again(chosen)
+    prepared = prepared_again(chosen, code.documents)
     if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
         raise InputError(
             f"{checkpoint} was trained with another tokenizer than the text {chosen.prepared} is prepared with: "
@@ -177,6 +185,15 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def _sources(given: Sequence[str], stored: Mapping[str, Any], code: Code) -> list[str]:
+    """What is read. Raises InputError where both files and the user's code are to give the text."""
+    if code.documents is None:
+        return list(given) or stored.get("text") or ["pydoc"]
+    if given:
+        raise InputError(f"both {given[0]} and {GIVEN} of your code are to give the text: keep one of the two")
+    return [GIVEN]
 
 
 def _settle(chosen: Settings, prepared: Prepared, code: Code) -> tuple[Settings, StepPlan | None]:

@@ -2,21 +2,57 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glassgpt import settings
-from glassgpt.config import DataConfig, Settings
+from glassgpt.api.cores import available_cores
+from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.prepare import Prepared, open_prepared, prepare
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Reading, read_documents
+from glassgpt.text.corpus import Corpus
+from glassgpt.text.documents import GIVEN, Reading, ReadOptions, collect_documents, read_documents
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
+DocumentMaker = Callable[[], Iterable[str]]
+"""Gives the texts to train on, the same each time it is called."""
+MOST_REASONS = 4
+"""Lines of one sort in the header, at most."""
+_REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+"""Signs that Windows has in no file's name."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Devices of Windows, with any suffix."""
 
 
 def cache_folder(data: DataConfig) -> Path:
     """Where prepared texts live."""
     return Path(data.cache).expanduser() if data.cache else DEFAULT_CACHE.expanduser()
+
+
+def read_texts(sources: Sequence[str], data: DataConfig, documents: DocumentMaker | None = None) -> Reading:
+    """Read `sources` as `data` says; the source GIVEN is what `documents` gives. Raises InputError where that fails."""
+    options = ReadOptions(
+        encoding=data.encoding,
+        invalid_utf8=data.invalid_utf8,
+        text_field=data.text_field,
+        keep_duplicates=data.keep_duplicates,
+        max_ram=parse_bytes(data.max_ram, "data.max_ram"),
+        max_bytes=data.max_bytes,
+        folder=cache_folder(data),
+    )
+    if GIVEN not in sources:
+        return read_documents(sources, options)
+    if documents is None:
+        raise InputError(f"this run's text came from {GIVEN} of its own code, which is not there: give it again")
+    return collect_documents(documents(), options)
+
+
+def prepare_texts(
+    corpus: Corpus, data: DataConfig, phase: Callable[[str], None] = lambda what: None
+) -> Prepared:
+    """`prepare` with all cores, in the cache that `data` names."""
+    return prepare(corpus, data, cache_folder(data), available_cores(), phase)
 
 
 def prepared_of(directory: Path) -> Prepared:
@@ -29,14 +65,12 @@ def prepared_of(directory: Path) -> Prepared:
     )
 
 
-def prepared_again(chosen: Settings) -> Prepared:
+def prepared_again(chosen: Settings, documents: DocumentMaker | None = None) -> Prepared:
     """The run's own prepared text, prepared again where the cache no longer has it."""
     cache = cache_folder(chosen.data)
     if (cache / chosen.prepared / "prepared.json").exists():
         return open_prepared(cache / chosen.prepared)
-    data = chosen.data
-    reading = read_documents(chosen.text, invalid_utf8=data.invalid_utf8, cache_dir=cache, max_bytes=data.max_bytes)
-    prepared = prepare(reading.documents, chosen.data, cache)
+    prepared = prepare_texts(read_texts(chosen.text, chosen.data, documents).corpus, chosen.data)
     if prepared.hash != chosen.prepared:
         raise InputError(
             f"the text {', '.join(chosen.text)} has changed since this run began: start a new run on it, or bring "
@@ -47,27 +81,50 @@ def prepared_again(chosen: Settings) -> Prepared:
 
 def lasting(source: str, reading: Reading, cache: Path) -> str:
     """A source as it can be read again later: a file's whole path; standard input is kept in the cache."""
-    if source == "-":
-        text = next(document.text for document in reading.documents if document.name == "-")
-        kept = cache / f"stdin-{hashlib.sha256(text.encode()).hexdigest()[:32]}.txt"
-        kept.write_text(text, encoding="utf-8", newline="")
+    if source == "-" and reading.stdin is not None:
+        aside = cache / f".stdin-{os.getpid()}"
+        digest = hashlib.sha256()
+        with aside.open("wb") as file:
+            for block in reading.stdin.blocks():
+                digest.update(block.encode())
+                file.write(block.encode())
+        kept = cache / f"stdin-{digest.hexdigest()[:32]}.txt"
+        os.replace(aside, kept)
         return str(kept)
-    return source if source == "pydoc" else os.path.abspath(source)
+    return source if source in ("pydoc", GIVEN) else os.path.abspath(source)
 
 
 def run_name(texts: Sequence[str]) -> str:
-    """The name of the first source: the file's, the folder's, or `stdin`."""
-    first = texts[0]
-    return "stdin" if first == "-" else Path(os.path.abspath(first.split("*")[0])).stem or "run"
+    """The name of the first source: the file's, the folder's, or `stdin`; one that every system takes for a folder."""
+    first = texts[0].removesuffix("()")
+    name = "stdin" if first == "-" else Path(os.path.abspath(first.split("*")[0])).stem
+    name = _REFUSED.sub("-", name).strip(". ")  # a dot at its beginning would hide it
+    return f"{name}-run" if _RESERVED.fullmatch(name) else name or "run"
 
 
 def reading_notes(reading: Reading) -> list[str]:
-    """What was passed over or replaced while reading, for the header."""
-    notes = []
-    if reading.skipped:
-        path, reason = reading.skipped[0]
-        more = f" and {len(reading.skipped) - 1} more" if len(reading.skipped) > 1 else ""
-        notes.append(f"skipped {path} ({reason}){more}")
+    """What was passed over, guessed or replaced while reading, for the header."""
+    notes: list[str] = []
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in reading.skipped:
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        notes.append(f"skipped {paths[0]}{more}: {reason}")
+    if len(notes) > MOST_REASONS:
+        rest = sum(len(paths) for paths in [*by_reason.values()][MOST_REASONS:])
+        notes = [*notes[:MOST_REASONS], f"skipped {rest:,} more files; `glassgpt data prepare` lists them all"]
+    if n_duplicates := reading.corpus.n_duplicates:
+        which = "1 document equals an earlier one and is" if n_duplicates == 1 else (
+            f"{n_duplicates:,} documents equal earlier ones and are"
+        )
+        notes.append(f"{which} left out; --data.keep-duplicates keeps them")
+    for number, (path, encoding) in enumerate(reading.detected.items()):
+        if number == MOST_REASONS:
+            notes.append(f"and {len(reading.detected) - number:,} more files that are not UTF-8")
+            break
+        notes.append(f"{path} is taken to be in {encoding}; --data.encoding names another")
     if reading.n_replaced:
-        notes.append(f"{reading.n_replaced} signs U+FFFD stand for invalid UTF-8")
+        notes.append(f"{reading.n_replaced:,} signs U+FFFD stand for invalid UTF-8")
+    notes += [f"{path} was written to while it was read: what was there is used" for path in reading.changed[:3]]
     return notes

@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
 from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead
 from glassgpt.api.record import Recorder
 from glassgpt.api.start import Start, new_start, resumed_start
+from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
@@ -72,6 +73,9 @@ class Run:
 class Listener(Protocol):
     """Who watches a run: the command line's view, or `Silent`."""
 
+    def phase(self, what: str) -> None:
+        """Before each thing that takes time and comes before the first step, such as "reading the text"."""
+
     def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None:
         """Before the first step, `elapsed` seconds into the run."""
 
@@ -90,6 +94,8 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that shows nothing."""
+
+    def phase(self, what: str) -> None: ...
 
     def planned(self, start: Start, costs: Costs, validated_tokens: int, elapsed: float) -> None: ...
 
@@ -116,6 +122,7 @@ def train(
     config: str | Path | None = None,
     model: Mapping[str, Any] | ModelMaker | None = None,
     optimizer: OptimizerMaker | None = None,
+    documents: DocumentMaker | Iterable[str] | None = None,
     data: Mapping[str, Any] | None = None,
     optim: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
@@ -130,7 +137,8 @@ def train(
     decides over the sections `model`, `data`, `optim` and `run`, these over `preset`, that over the YAML file
     `config`. With `resume`, the run in that directory goes on with its own settings; `trust_code` lets it run the
     code that was copied into it. `model` may also be a class or a function of your own, which is given the GPTConfig,
-    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`.
+    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`. `documents` are texts to train on
+    instead of files, or a function that gives them.
 
     The run ends after `minutes` (10 where neither they nor `steps` nor `tokens` are given), reading and evaluating
     included. They are counted by `clock`, from `began` on it, by default from now.
@@ -139,7 +147,9 @@ def train(
     with everything saved, and `training.loop.TrainingFailed` on a NaN.
     """
     began = clock() if began is None else began
-    code = Code(model if callable(model) else None, optimizer)
+    watcher = listener or Silent()
+    gives = documents if documents is None or callable(documents) else lambda: documents
+    code = Code(model if callable(model) else None, optimizer, gives)
     sections = _sections(None if callable(model) else model, data, optim, run)
     given = {name: dict(section or {}) for name, section in sections.items()}
     named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
@@ -149,19 +159,20 @@ def train(
     if tokenizer is not None:
         given["data"]["tokenizer"] = tokenizer
     if resume is not None:
+        watcher.phase("opening the run")
         start = resumed_start(str(resume), given, trust_code=trust_code, code=code)
     else:
         sources = [str(source) for source in ([text] if isinstance(text, str | Path) else text)]
         config_file, out_path = (Path(path) if path is not None else None for path in (config, out))
         start = new_start(
             sources, given, preset_name=preset, config_file=config_file, out=out_path,
-            elapsed=lambda: clock() - began, code=code,
+            elapsed=lambda: clock() - began, code=code, phase=watcher.phase,
         )  # fmt: skip
     if resume is not None:
         began = clock()  # only the first start of a run counts
     try:
         with start.code.blamed():
-            found = _train(start, listener or Silent(), clock, began)
+            found = _train(start, watcher, clock, began)
     except BaseException:
         with contextlib.suppress(OSError):
             start.directory.path.rmdir()  # where nothing came into it
@@ -179,6 +190,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     torch.set_num_threads(run.threads)
     if run.deterministic != torch.are_deterministic_algorithms_enabled():  # to ask costs nothing, to set 1.7 s
         torch.use_deterministic_algorithms(run.deterministic)
+    listener.phase("measuring a few steps of the model")
     loss_of, optimizer, progress, step_seconds = _build(start, clock)
     model = loss_of.model
     nats_of = loss_of.nats if isinstance(loss_of, NativeLoss) else None

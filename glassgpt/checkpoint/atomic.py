@@ -6,6 +6,7 @@ the disk too, since it is the folder that a rename changes. A process that is ki
 with a name that `remove_litter` knows; the next start removes it.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -134,6 +135,9 @@ def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # which some network file systems answer
+            raise
     finally:
         os.close(descriptor)
 

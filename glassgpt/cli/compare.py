@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 from rich import box
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.table import Table
 
 from glassgpt import settings
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.words import count, duration
-from glassgpt.config import SECTIONS
+from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -61,10 +62,11 @@ def compare(
         Print one JSON object, and nothing else, on standard output.
     """
     given = _variants(files, with_ or [])
+    view = View(sys.stderr if as_json else sys.stdout)
+    view.draw("loading PyTorch ...")
     from glassgpt.api.compare import ComparisonStopped
     from glassgpt.api.compare import compare as compare_variants
 
-    view = View(sys.stderr if as_json else sys.stdout)
     variants = {name: arguments for name, (arguments, _) in given.items()}
     code = 0
     view.draw("first a step of each setting, to find what cannot work ...")
@@ -104,6 +106,9 @@ def _variants(files: tuple[str, ...], changes: list[str]) -> dict[str, tuple[dic
     for change in changes:
         parts = [f"--{part.strip()}" for part in change.split(",")]
         given, rest = settings.split_overrides(parts, SECTIONS)
+        for section, values in given.items():
+            renamed = {DIALECTS.get(name, name): value for name, value in values.items()}
+            settings.typed(SECTIONS[section], renamed, section, OTHER_TOOLS)
         if rest or not all("=" in part for part in parts):
             raise InputError(f"--with {change} is no setting: write --with section.field=value, as in optim.beta2=0.95")
         variants[change] = (base | given, [*flags, *parts])
@@ -116,7 +121,9 @@ class View:
     def __init__(self, stream: TextIO) -> None:
         terminal = stream.isatty()
         width = None if terminal else 100
-        self.console = Console(file=stream, highlight=False, no_color=not terminal, width=width)
+        no_color = None if terminal else True  # None: NO_COLOR of the environment decides
+        self.console = Console(file=stream, highlight=False, no_color=no_color, width=width)
+        self.is_live = terminal and not self.console.is_dumb_terminal
         self.began = time.monotonic()
         self.drawn_at = 0.0
         self.run = ""
@@ -142,14 +149,14 @@ class View:
 
     def draw(self, text: str) -> None:
         """Renew the live line, ten times a second at most."""
-        if self.console.is_terminal and time.monotonic() - self.drawn_at > 0.1:
+        if self.is_live and time.monotonic() - self.drawn_at > 0.1:
             self.drawn_at = time.monotonic()
-            self.console.file.write(f"\r\x1b[2K{text[: self.console.width - 1]}")
+            self.console.file.write(f"\r\x1b[2K{set_cell_size(text, self.console.width - 1).rstrip()}")
             self.console.file.flush()
 
     def clear(self) -> None:
         """Take the live line away."""
-        if self.console.is_terminal:
+        if self.is_live:
             self.console.file.write("\r\x1b[2K")
 
     def line(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,10 @@ def prepare_text(
     val_fraction: float = 0.1,
     cache: str | None = None,
     invalid_utf8: str = "refuse",
+    encoding: str = "auto",
+    text_field: str = "text",
+    keep_duplicates: Annotated[bool, Parameter(negative="")] = False,
+    max_ram: str = "1GB",
     as_json: AsJson = False,
 ) -> int:
     """Turn a text into shards of token ids; `train` does it by itself.
@@ -41,45 +46,63 @@ def prepare_text(
         Where prepared texts live (~/.cache/glassgpt).
     invalid_utf8
         refuse, or replace by U+FFFD.
+    encoding
+        Of text that is not UTF-8, such as cp1252; auto: what it clearly is.
+    text_field
+        The field of a line of .jsonl that holds its text.
+    keep_duplicates
+        Keep documents that equal an earlier one.
+    max_ram
+        Memory to work in, however large the text is.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
     from glassgpt import settings
-    from glassgpt.api.texts import cache_folder
-    from glassgpt.data.prepare import prepare
-    from glassgpt.text.documents import read_documents
+    from glassgpt.api.texts import prepare_texts, read_texts, reading_notes
 
-    given = {"tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8}
+    given = {
+        "tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8,
+        "encoding": encoding, "text_field": text_field, "keep_duplicates": keep_duplicates, "max_ram": max_ram,
+    }  # fmt: skip
     config = settings.build(DataConfig, given, "data")
-    reading = read_documents(list(text) or ["pydoc"], invalid_utf8=config.invalid_utf8)
-    prepared = prepare(reading.documents, config, cache_folder(config))
+    phase("reading the text")
+    reading = read_texts(list(text) or ["pydoc"], config)
+    prepared = prepare_texts(reading.corpus, config, phase)
     for path, reason in reading.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    return _show(prepared, as_json)
+    for note in reading_notes(dataclasses.replace(reading, skipped=[])):
+        print(note, file=sys.stderr)
+    return _show(prepared, as_json, shlex.join(["glassgpt", "train", *text]))
+
+
+def phase(what: str) -> None:
+    """Say on standard error what takes time."""
+    print(f"  {what} ...", file=sys.stderr)
 
 
 @app.command
-def info(directory: str, *, as_json: AsJson = False) -> int:
+def info(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
     """Say what was prepared.
 
     Parameters
     ----------
     directory
-        A prepared text, as `data prepare` names it, or a run.
+        A prepared text, as `data prepare` names it, or a run. Left out: the newest run.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
-    return _show(_open(directory), as_json)
+    after = ["glassgpt", "data", "verify", *([directory] if directory else [])]
+    return _show(_open(directory), as_json, shlex.join(after))
 
 
 @app.command
-def verify(directory: str, *, as_json: AsJson = False) -> int:
+def verify(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
     """Check every byte of a prepared text against its SHA-256.
 
     Parameters
     ----------
     directory
-        A prepared text, as `data prepare` names it, or a run.
+        A prepared text, as `data prepare` names it, or a run. Left out: the newest run.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
@@ -89,10 +112,17 @@ def verify(directory: str, *, as_json: AsJson = False) -> int:
         print(json.dumps({"directory": str(prepared.directory), "intact": True, "tokens": n_ids}))
     else:
         print(f"{prepared.directory}: intact, {n_ids:,} tokens")
+        is_run = directory is None or not (Path(directory) / "prepared.json").exists()
+        after = ["doctor", *([directory] if directory else [])] if is_run else ["train", "book.txt"]
+        print(f"\nNext: {shlex.join(['glassgpt', *after])}", file=sys.stderr)
     return 0
 
 
-def _open(directory: str) -> "Prepared":
+def _open(directory: str | None) -> "Prepared":
+    if directory is None:
+        from glassgpt.checkpoint.run import find_run
+
+        directory = str(find_run(None).path)
     from glassgpt.api.texts import prepared_of
     from glassgpt.data.prepare import open_prepared
 
@@ -102,7 +132,7 @@ def _open(directory: str) -> "Prepared":
     return open_prepared(path) if (path / "prepared.json").exists() else prepared_of(path)
 
 
-def _show(prepared: "Prepared", as_json: bool) -> int:
+def _show(prepared: "Prepared", as_json: bool, after: str) -> int:
     facts = dataclasses.asdict(prepared.facts)
     if as_json:
         print(json.dumps({"directory": str(prepared.directory)} | facts))
@@ -111,4 +141,5 @@ def _show(prepared: "Prepared", as_json: bool) -> int:
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
         print(f"  {name.replace('_', ' '):<18}{shown}")
+    print(f"\nNext: {after}", file=sys.stderr)
     return 0

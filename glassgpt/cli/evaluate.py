@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from glassgpt.config import Device
+from glassgpt.config import DataConfig, Device
 
 
 def evaluate(
@@ -38,9 +38,9 @@ def evaluate(
 
     gpt = load(directory, device=device, trust_code=trust_code)
     if data:
-        from glassgpt.text.documents import read_documents
+        from glassgpt.api.texts import read_texts
 
-        result = gpt.evaluate(read_documents(data).documents)
+        result = gpt.evaluate(read_texts(data, DataConfig(keep_duplicates=True)).corpus)
         name = ", ".join(data)
     else:
         from glassgpt.api.texts import prepared_of

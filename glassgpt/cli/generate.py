@@ -6,18 +6,22 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
+from glassgpt.cli.probabilities import LinesView, TintedView
+from glassgpt.cli.process import interruptible_imports
 from glassgpt.cli.words import printable
+from glassgpt.cli.writing import DEFAULT, Writing
 from glassgpt.config import Device
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
     from glassgpt.api.loaded import GPT
     from glassgpt.generation.sampling import Sampling
+    from glassgpt.generation.scored import ScoredToken
 
 
 def generate(
@@ -25,12 +29,9 @@ def generate(
     /,
     *,
     prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
-    max_new_tokens: Whole = 200,
-    temperature: float = 0.8,
-    top_k: Whole | None = None,
-    top_p: float | None = None,
+    writing: Writing = DEFAULT,
     num_samples: Whole = 1,
-    seed: Whole = 1337,
+    show_probabilities: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "cpu",
     trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -43,18 +44,10 @@ def generate(
         A run, a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3. Left out: the newest run.
     prompt
         What the text begins with; - reads it from standard input.
-    max_new_tokens
-        How many tokens to write at most.
-    temperature
-        Below 1 likely tokens gain, above 1 unlikely ones. 0: always the likeliest (greedy).
-    top_k
-        Choose among the k likeliest tokens only.
-    top_p
-        Choose among the fewest likeliest tokens that hold this much probability (nucleus).
     num_samples
         How many texts to write.
-    seed
-        The same seed writes the same text.
+    show_probabilities
+        Show how likely the model found each token, and what else it might have written.
     device
         Where to compute.
     trust_code
@@ -64,31 +57,31 @@ def generate(
     """
     if num_samples < 1:
         raise InputError(f"--num-samples is {num_samples}, but must be at least 1")
-    from glassgpt.generation.sampling import Sampling
-
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    sampling = writing.sampling()
+    writing.stop_strings()  # refuses what cannot be, before the model is loaded
     if prompt == "-":
         try:
             prompt = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"the prompt is not valid UTF-8 (at byte {error.start}): give it as UTF-8 text") from None
 
-    from glassgpt.api.loaded import load
+    with interruptible_imports():
+        from glassgpt.api.loaded import load
 
     gpt = load(directory, device=device, trust_code=trust_code)
     samples = []
     for number in range(num_samples):
         if number and not as_json:
-            print("\n---")
-        samples.append(_write(gpt, prompt, max_new_tokens, sampling, number, show=not as_json))
+            print("---")
+        view = None if as_json else _view(show_probabilities)
+        samples.append(_write(gpt, prompt, writing, sampling, number, show_probabilities, view))
     if as_json:
-        values = [dataclasses.asdict(sample) for sample in samples]
+        values = [sample.to_dict() for sample in samples]
         print(json.dumps(values[0] if num_samples == 1 else values[0] | {"samples": values}))
         return 0
     n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
     first = 1000 * samples[0].time_to_first_token_s
     after = f"glassgpt eval{' ' + directory if directory else ''}"
-    print(flush=True)
     print(f"\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
     return 0
 
@@ -98,36 +91,99 @@ class Sample:
     """A text that was written, and how fast."""
 
     text: str
-    """The prompt included."""
+    """The prompt included, a stop string not."""
     ids: list[int]
-    """Of the new tokens."""
+    """Of the new tokens, those of a stop string included."""
+    finish_reason: Literal["stop", "length"]
+    """"stop": the model ended the document, or a stop string came."""
     seconds: float
     tokens_per_s: float
     time_to_first_token_s: float
+    probabilities: list["ScoredToken"] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; `probabilities` only where there are any."""
+        values = dataclasses.asdict(self)
+        if self.probabilities is None:
+            del values["probabilities"]
+        return values
 
 
-def _write(gpt: "GPT", prompt: str, max_new_tokens: int, sampling: "Sampling", sequence: int, show: bool) -> Sample:
-    """Let the model write, printing as it goes."""
+class TextView:
+    """Prints a text as it comes."""
+
+    def begins(self, prompt: str) -> None:
+        """Before the first token."""
+        print(prompt, end="", flush=True)
+
+    def token(self, token: "ScoredToken") -> None:
+        """A token with its probability: not shown."""
+
+    def piece(self, text: str) -> None:
+        """The text has grown."""
+        print(printable(text) if sys.stdout.isatty() else text, end="", flush=True)
+
+    def ends(self) -> None:
+        """After the last token."""
+        print(flush=True)
+
+
+def _view(show_probabilities: bool) -> TextView | TintedView | LinesView:
+    if not show_probabilities:
+        return TextView()
+    return TintedView() if sys.stdout.isatty() else LinesView()
+
+
+def _write(
+    gpt: "GPT",
+    prompt: str,
+    writing: Writing,
+    sampling: "Sampling",
+    sequence: int,
+    scored: bool,
+    view: TextView | TintedView | LinesView | None,
+) -> Sample:
+    """Let the model write, showing it as it goes."""
     began = time.perf_counter()
     ids: list[int] = []
     times: list[float] = []
+    tokens: list[ScoredToken] = []
 
-    new_ids = gpt.ids(prompt, max_new_tokens, sampling, sequence)  # refuses a prompt before anything is printed
+    def noted(steps: "Iterator[ScoredToken]") -> Iterator[int]:
+        for step in steps:
+            tokens.append(step)
+            if view:
+                view.token(step)
+            yield step.id
 
-    def watched() -> Iterator[int]:
+    def timed(new_ids: Iterator[int]) -> Iterator[int]:
         for token in new_ids:
             ids.append(token)
             times.append(time.perf_counter())
             yield token
 
-    pieces = gpt.decode_stream(watched())
+    # A prompt that cannot be is refused here, before anything is printed.
+    arguments = (prompt, writing.max_new_tokens, sampling, sequence)
+    new_ids = noted(gpt.scored(*arguments)) if scored else gpt.ids(*arguments)
+    stop = writing.stop_strings()
     text = prompt
-    if show:
-        print(prompt, end="", flush=True)
-    for piece in pieces:
-        text += piece
-        if show:
-            print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
+    try:
+        if view:
+            view.begins(prompt)
+        for piece in gpt.decode_stream(timed(new_ids), stop):
+            text += piece
+            if view:
+                view.piece(piece)
+    finally:  # a Ctrl-C too ends the line
+        if view:
+            view.ends()
     seconds = time.perf_counter() - began
-    first = times[0] - began if times else seconds
-    return Sample(text, ids, seconds, len(ids) / seconds, first)
+    return Sample(
+        text=text,
+        ids=ids,
+        finish_reason="stop" if stop.found or len(ids) < writing.max_new_tokens else "length",
+        seconds=seconds,
+        tokens_per_s=len(ids) / seconds,
+        time_to_first_token_s=times[0] - began if times else seconds,
+        probabilities=tokens if scored else None,
+    )

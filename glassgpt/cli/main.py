@@ -9,14 +9,14 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterable
 
-from cyclopts import App, CycloptsError, UnknownOptionError
+from cyclopts import App, CycloptsError
 
 from glassgpt import __version__, settings
 from glassgpt.cli import process  # noqa: F401 (it notes the time)
-from glassgpt.config import OTHER_TOOLS, SECTIONS
-from glassgpt.settings import InputError, nearest
+from glassgpt.cli.mistakes import advice, unknown_option
+from glassgpt.config import SECTIONS
+from glassgpt.settings import InputError
 
 app = App(
     name="glassgpt",
@@ -33,7 +33,13 @@ EPILOGUES = {
     "train": {"help_epilogue": f"Every setting can be given, such as --model.n-layers 6. There are {FIELDS}."},
     "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=1e-2 --steps 300"},
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
+    "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
+    "completion": {
+        "help_epilogue": "~/.bashrc: eval \"$(glassgpt completion bash)\". ~/.zshrc, after compinit, the same for "
+        "zsh. fish: glassgpt completion fish > ~/.config/fish/completions/glassgpt.fish"
+    },
+    "doctor": {"help_epilogue": "Begin with: glassgpt doctor"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }
 
@@ -41,10 +47,13 @@ for order, (verb, place, summary) in enumerate((
     ("train", "train:train", "Train a GPT on your text."),
     ("compare", "compare:compare", "Say which of several settings is better, if any."),
     ("generate", "generate:generate", "Let a model write on from a prompt."),
+    ("chat", "chat:chat", "Talk with a model, or let it go on with your text."),
     ("eval", "evaluate:evaluate", "Measure bits per byte, loss and perplexity over all of a text."),
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
     ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
+    ("doctor", "doctor:doctor", "Say what this machine is and how fast, or what looks wrong in a run."),
+    ("completion", "completion:completion", "Print a script by which your shell completes commands."),
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 
@@ -54,8 +63,9 @@ TAKES_SETTINGS = ("train", "plan")
 
 def main() -> None:
     """The entry point of the `glassgpt` command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what this terminal or pipe has no sign for is written out
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe of Windows may have no letter for what is written
+            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
@@ -75,7 +85,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except (InputError, CycloptsError) as error:
         if debug:
             raise
-        return _fail(_advice(error), 2)
+        return _fail(advice(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -98,7 +108,7 @@ def _run(arguments: list[str]) -> int:
     command, bound, unparsed = app.parse_args(arguments or ["--help"], exit_on_error=False, print_error=False)
     for argument in bound.args:  # texts may be "-", so cyclopts lets every hyphen through to them
         if isinstance(argument, str) and argument.startswith("-") and argument != "-":
-            raise InputError(_unknown_option(argument, inspect.signature(command).parameters))
+            raise InputError(unknown_option(argument, inspect.signature(command).parameters))
     if "overrides" in unparsed:
         bound.arguments["overrides"] = overrides
     return command(*bound.args, **bound.kwargs) or 0
@@ -107,27 +117,3 @@ def _run(arguments: list[str]) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"glassgpt: {settings.one_line(message)}", file=sys.stderr)
     return code
-
-
-def _advice(error: Exception) -> str:
-    """The message on one line; another tool's flag is answered with ours."""
-    if isinstance(error, UnknownOptionError) and error.token is not None:
-        known = [name for argument in error.argument_collection or () for name in argument.names]
-        return _unknown_option(error.token.keyword or error.token.value, known)
-    return " ".join(str(error).split())
-
-
-def _unknown_option(given: str, known: Iterable[str]) -> str:
-    """The line for an option that is none; `known` are the names of the command's own."""
-    given = given.partition("=")[0]
-    name = given.lstrip("-").replace("-", "_")
-    near = nearest(name, [option.lstrip("-").replace("-", "_") for option in known])
-    wanted = OTHER_TOOLS.get(name, name)
-    places = [section for section, kind in SECTIONS.items() if wanted in kind.__dataclass_fields__]
-    if near and name not in OTHER_TOOLS:
-        flag = f"--{near}"
-    elif places:
-        flag = f"--{places[0]}.{wanted} (of `glassgpt train`)"
-    else:
-        return f"unknown option {given}: the command's --help lists those there are"
-    return f"unknown option {given}: did you mean {flag.replace('_', '-')}?"

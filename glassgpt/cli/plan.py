@@ -164,7 +164,7 @@ def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
     from glassgpt.text.documents import read_documents
     from glassgpt.text.kinds import auto_spec, parse_spec
 
-    n_bytes = sum(len(document.text.encode()) for document in read_documents([what]).documents)
+    n_bytes = read_documents([what]).corpus.n_bytes
     spec = auto_spec(n_bytes)
     vocab_size = parse_spec(spec)[1] or 257
     values = PRESETS["modern-tiny"] | {"vocab_size": vocab_size} | dict(model)

@@ -1,13 +1,18 @@
 """`glassgpt tokenizer`: train one, and see what it makes of a text."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from glassgpt.cli.words import printable
 from glassgpt.settings import InputError
+
+if TYPE_CHECKING:
+    from glassgpt.text.tokenizer import Tokenizer
 
 app = App(name="tokenizer", help="Train a tokenizer, encode a text, decode ids.", help_epilogue="")
 
@@ -38,11 +43,12 @@ def train(
     directory = Path(out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out {out} exists and is not empty: choose a new directory, nothing is overwritten")
-    texts = [document.text for document in read_documents(list(text) or ["pydoc"]).documents]
-    made = train_tokenizer(tokenizer, texts)
+    corpus = read_documents(list(text) or ["pydoc"]).corpus
+    whole = corpus.all()
+    made = train_tokenizer(tokenizer, whole.sample() if tokenizer.startswith("bpe") else whole.blocks())
     made.save(directory)
-    n_bytes = sum(len(part.encode()) for part in texts)
-    n_ids = sum(len(made.encode_to_numpy(part)) for part in texts)
+    n_bytes = corpus.n_bytes
+    n_ids = sum(len(ids) for ids in made.encode_parts(whole.parts()))
     if as_json:
         values = {"directory": out, "vocab_size": made.vocab_size, "bytes": n_bytes, "tokens": n_ids}
         print(json.dumps(values))
@@ -54,8 +60,9 @@ def train(
 
 @app.command
 def encode(
-    directory: str,
+    directory: str | None = None,
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
     *,
     allow_special: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -65,7 +72,7 @@ def encode(
     Parameters
     ----------
     directory
-        A tokenizer's directory, a run or a model, or gpt2.
+        A tokenizer's directory, a run or a model, or gpt2. Left out: the newest run.
     text
         The text; left out, standard input is read.
     allow_special
@@ -73,7 +80,7 @@ def encode(
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
-    tokenizer = _open(directory)
+    name, tokenizer = _open(directory)
     ids = tokenizer.encode(sys.stdin.read() if text is None else text, allow_special=allow_special)
     pieces = [tokenizer.piece(token).decode("utf-8", errors="backslashreplace") for token in ids]
     if as_json:
@@ -81,12 +88,14 @@ def encode(
     else:
         print(*ids)
         print("|".join(pieces), file=sys.stderr)
+        print(f"\nNext: {shlex.join(['glassgpt', 'tokenizer', 'decode', name, *map(str, ids[:8])])}", file=sys.stderr)
     return 0
 
 
 @app.command
 def decode(
-    directory: str,
+    directory: str | None = None,
+    /,
     *ids: int,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -95,30 +104,35 @@ def decode(
     Parameters
     ----------
     directory
-        A tokenizer's directory, a run or a model, or gpt2.
+        A tokenizer's directory, a run or a model, or gpt2. Left out: the newest run.
     ids
         The ids; left out, they are read from standard input.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
-    tokenizer = _open(directory)
+    name, tokenizer = _open(directory)
     given = list(ids) or [_number(word) for word in sys.stdin.read().replace(",", " ").split()]
     text = tokenizer.decode(given)
     print(json.dumps({"text": text}) if as_json else text)
+    if not as_json:
+        after = printable(shlex.join(["glassgpt", "tokenizer", "encode", name, text[:40]]))
+        print(f"\nNext: {after}", file=sys.stderr)
     return 0
 
 
-def _open(directory: str):
+def _open(directory: str | None) -> "tuple[str, Tokenizer]":
+    """The tokenizer, and the directory as it can be typed."""
     from glassgpt.text.kinds import train_tokenizer
     from glassgpt.text.tokenizer import Tokenizer
 
     if directory == "gpt2" and not Path(directory).exists():
-        return train_tokenizer("gpt2", [])
-    if (Path(directory) / "tokenizer.json").exists() or (Path(directory) / "merges.txt").exists():
-        return Tokenizer.load(Path(directory))
+        return directory, train_tokenizer("gpt2", [])
+    if directory and any((Path(directory) / name).exists() for name in ("tokenizer.json", "merges.txt")):
+        return directory, Tokenizer.load(Path(directory))
     from glassgpt.checkpoint.run import find_checkpoint
 
-    return Tokenizer.load(find_checkpoint(directory))
+    found = find_checkpoint(directory)
+    return directory or str(found), Tokenizer.load(found)
 
 
 def _number(word: str) -> int:

@@ -6,9 +6,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from glassgpt import settings
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.process import began, interruptible_imports
-from glassgpt.cli.training_view import LiveView, PlainView
+from glassgpt.cli.training_view import PlainView, view_of
+from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
+from glassgpt.config import preset as preset_values
 from glassgpt.settings import InputError
 
 
@@ -64,29 +67,36 @@ def train(
     as_json
         Print one JSON object at the end, and nothing else, on standard output.
     """
-    view = PlainView(sys.stderr) if as_json else LiveView() if sys.stdout.isatty() else PlainView(sys.stdout)
+    view = PlainView(sys.stderr) if as_json else view_of(sys.stdout)
     if resume is not None and (text or preset or tokenizer or config or out):
         raise InputError(
             f"--resume {resume} goes on with the run's own text and settings: leave TEXT, --preset, --tokenizer, "
             "--config and --out away, or start a new run"
         )
-    if not text and resume is None and config is None:
-        view.line("No text given, so Python's own documentation is read (`pydoc`); give a file to train on yours.")
-    given: dict[str, dict[str, Any]] = {section: dict(values) for section, values in (overrides or {}).items()}
+    given: dict[str, dict[str, Any]] = {section: dict((overrides or {}).get(section, {})) for section in SECTIONS}
     if val_fraction is not None:
-        given.setdefault("data", {})["val_fraction"] = str(val_fraction)
+        given["data"]["val_fraction"] = str(val_fraction)
+    named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
+    _refuse_early(given, {name: value for name, value in named.items() if value is not None}, preset)
+
+    from glassgpt.text.documents import refuse_missing
+
+    refuse_missing(text)
 
     from glassgpt.training.interruption import Interrupted
 
     try:
         with view:
-            with interruptible_imports():  # of torch: the view is there already
+            if not text and resume is None and config is None and "code" not in given["run"]:  # it may give the text
+                view.line("No text given, so Python's own documentation is read (`pydoc`); give a file for yours.")
+            view.phase("loading PyTorch")
+            with interruptible_imports():
                 from glassgpt.api.train import train as train_run
 
             run = train_run(
                 text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,
                 out=out, resume=resume, config=config, trust_code=trust_code, listener=view, began=began(),
-                model=given.get("model"), data=given.get("data"), optim=given.get("optim"), run=given.get("run"),
+                model=given["model"], data=given["data"], optim=given["optim"], run=given["run"],
             )  # fmt: skip
     except Interrupted as stopped:
         view.line(f"{stopped}; everything is saved. Go on with:\n  glassgpt train --resume {view.directory}")
@@ -95,3 +105,18 @@ def train(
     if as_json:
         print(json.dumps(run.to_dict()))
     return 0
+
+
+def _refuse_early(given: dict[str, dict[str, Any]], named: dict[str, Any], preset: str | None) -> None:
+    """Raise InputError for what can be seen to be wrong before PyTorch is loaded, which takes a second or more.
+
+    Sizes of a model and of its training are only checked by name and type: whether they suit each other depends on
+    what is not chosen yet.
+    """
+    if preset is not None:
+        preset_values(preset)
+    model = {DIALECTS.get(name, name): value for name, value in given["model"].items()}
+    settings.typed(SECTIONS["model"], model, "model", OTHER_TOOLS)
+    settings.typed(SECTIONS["optim"], given["optim"], "optim", OTHER_TOOLS)
+    settings.build(SECTIONS["data"], given["data"], "data", OTHER_TOOLS)
+    settings.build(SECTIONS["run"], given["run"] | named, "run", OTHER_TOOLS)

@@ -1,12 +1,42 @@
 """How the command line writes numbers, sizes, times, and what a model wrote."""
 
+import re
 import time
 import unicodedata
 
+from rich.cells import cell_len, chop_cells
+
+JOINERS = "\u200c\u200d"
+"""Signs without a form of their own that belong to Persian words and to emoji."""
+
 
 def printable(text: str) -> str:
-    """What a model wrote, without control characters, which could do anything to a terminal: shown as middle dots."""
-    return "".join(sign if sign in "\n\t" or unicodedata.category(sign) != "Cc" else "·" for sign in text)
+    """What a model wrote, without what could do anything to a terminal: shown as middle dots.
+
+    That is control characters, and invisible ones, which may turn the direction of a line.
+    """
+    kept = (sign in "\n\t" + JOINERS or unicodedata.category(sign) not in ("Cc", "Cf") for sign in text)
+    return "".join(sign if keep else "·" for sign, keep in zip(text, kept, strict=True))
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """`text` in lines of at most `width` columns, broken between words; all lines but the first are indented.
+
+    A word that is wider than a line, as Chinese sentences are, is cut.
+    """
+    lines: list[str] = []
+    line = ""
+    for word in re.findall(r"\s*\S+", text.expandtabs()):
+        if cell_len(line + word) <= width:
+            line += word
+            continue
+        if line:
+            lines.append(line)
+            word = word.lstrip()
+        before = indent if lines else ""
+        *cut, line = (before + part for part in chop_cells(word, max(2, width - len(before))))
+        lines += cut
+    return [*lines, line]
 
 
 def count(number: float) -> str:
@@ -15,6 +45,11 @@ def count(number: float) -> str:
         if number >= size * (100 if unit == "k" else 1):
             return f"{number / size:.3g} {unit}"
     return f"{number:,.0f}"
+
+
+def number(n: int, what: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def size(n_bytes: float) -> str:

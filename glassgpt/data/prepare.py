@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,11 +23,13 @@ import numpy as np
 from glassgpt.config import DataConfig
 from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document
+from glassgpt.text.corpus import Corpus, Part, Portion
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
+LONG = 50_000_000
+"""Bytes of a text of which one wants to know how far it is."""
 MANY_DOCUMENTS = 20
 """From here on whole documents are kept for validation; fewer are cut at a character."""
 MAX_VAL_CHARACTERS = 10_000_000
@@ -41,6 +43,7 @@ class Facts:
     documents: int
     characters: int
     bytes: int
+    words: int
     train_characters: int
     val_characters: int
     val_fraction: float
@@ -66,47 +69,60 @@ class Prepared:
         return self.directory.name
 
 
-def prepare(documents: Sequence[Document], config: DataConfig, cache: Path) -> Prepared:
-    """Prepare `documents`, or find them prepared in `cache`.
+def prepare(
+    corpus: Corpus,
+    config: DataConfig,
+    cache: Path,
+    n_threads: int = 2,
+    phase: Callable[[str], None] = lambda what: None,
+) -> Prepared:
+    """Prepare the texts of `corpus`, or find them prepared in `cache`. `phase` is told what is being done.
 
     Raises InputError for a text too short to split and for a prepared text that was altered.
     """
-    n_bytes = sum(len(document.text.encode()) for document in documents)
-    spec = auto_spec(n_bytes) if config.tokenizer == "auto" else config.tokenizer
+    spec = auto_spec(corpus.n_bytes) if config.tokenizer == "auto" else config.tokenizer
     parse_spec(spec)
-    directory = cache / _hash(documents, spec, config.val_fraction)
+    directory = cache / _hash(corpus, spec, config.val_fraction)
     if (directory / "prepared.json").exists():
         return open_prepared(directory)
 
-    train, val = split(documents, config.val_fraction)
-    if not train or not val or sum(map(len, train)) < 2 or sum(map(len, val)) < 2:
-        n = sum(len(document.text) for document in documents)
+    train, val = split(corpus, config.val_fraction)
+    in_train, in_val = train.n_characters, val.n_characters
+    if in_train < 2 or in_val < 2:
         raise InputError(
-            f"the text has {n} characters, too few to keep {config.val_fraction:.0%} apart for validation: "
-            "give a longer text"
+            f"the text has {corpus.n_characters} characters, too few to keep {config.val_fraction:.0%} apart for "
+            "validation: give a longer text"
         )
-    tokenizer = train_tokenizer(spec, train)
+    if spec.startswith(("bpe", "chars")):
+        phase("learning the vocabulary")
+    tokenizer = train_tokenizer(spec, train.sample() if spec.startswith("bpe") else train.blocks())
     try:
         cache.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
     except OSError as error:
         raise InputError(f"cannot write to {cache}: {error.strerror}; choose another cache folder") from None
     try:
-        n_train = write_shard(aside / "train.shard", token_parts(train, tokenizer), tokenizer.vocab_size)
-        n_val = write_shard(aside / "val.shard", token_parts(val, tokenizer), tokenizer.vocab_size)
+        n_tokens = {
+            name: write_shard(
+                aside / f"{name}.shard",
+                tokenizer.encode_parts(_told(portion, name, phase), n_threads),
+                tokenizer.vocab_size,
+            )
+            for name, portion in (("train", train), ("val", val))
+        }
         tokenizer.save(aside)
-        in_train, in_val = sum(map(len, train)), sum(map(len, val))
         facts = Facts(
-            documents=len(documents),
-            characters=in_train + in_val,
-            bytes=n_bytes,
+            documents=corpus.n_documents,
+            characters=corpus.n_characters,
+            bytes=corpus.n_bytes,
+            words=corpus.n_words,
             train_characters=in_train,
             val_characters=in_val,
             val_fraction=in_val / (in_train + in_val),
             tokenizer=spec,
             vocab_size=tokenizer.vocab_size,
-            train_tokens=n_train,
-            val_tokens=n_val,
+            train_tokens=n_tokens["train"],
+            val_tokens=n_tokens["val"],
         )
         (aside / "prepared.json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
         if directory.exists():  # a preparation that did not end
@@ -139,48 +155,38 @@ def open_prepared(directory: Path) -> Prepared:
     return Prepared(directory, facts, tokenizer, shards["train"], shards["val"])
 
 
-def split(documents: Sequence[Document], val_fraction: float) -> tuple[list[str], list[str]]:
-    """The texts to train on and, from the end, the texts to validate on.
+def split(corpus: Corpus, val_fraction: float) -> tuple[Portion, Portion]:
+    """What to train on and, from the end, what to validate on.
 
     Many documents are kept whole; of few, the one at the cut is divided at a character.
     """
-    texts = [document.text for document in documents]
-    n_characters = sum(map(len, texts))
-    n_train = max(int(n_characters * (1 - val_fraction)), n_characters - MAX_VAL_CHARACTERS)
-    train: list[str] = []
-    val: list[str] = []
-    seen = 0
-    for number, text in enumerate(texts):
-        if len(texts) >= MANY_DOCUMENTS:
-            is_last = number == len(texts) - 1
-            (val if number and (seen + len(text) > n_train or is_last) else train).append(text)
-        elif seen < n_train < seen + len(text):
-            train.append(text[: n_train - seen])
-            val.append(text[n_train - seen :])
-        else:
-            (train if seen < n_train else val).append(text)
-        seen += len(text)
-    return train, val
+    n_characters = corpus.n_characters
+    cut = corpus.byte_of(max(int(n_characters * (1 - val_fraction)), n_characters - MAX_VAL_CHARACTERS))
+    if corpus.n_documents >= MANY_DOCUMENTS:
+        n_train = min(max(1, corpus.first_end_after(cut)), corpus.n_documents - 1)
+        cut = corpus.end_of(n_train - 1)
+    return Portion(corpus, 0, cut), Portion(corpus, cut, corpus.n_bytes)
 
 
-def token_parts(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[Ids]:
-    """The ids of each text, with the separator between two."""
-    separator = np.array([tokenizer.end_of_text], dtype=np.uint32)
-    for number, text in enumerate(texts):
-        if number:
-            yield separator
-        yield tokenizer.encode_to_numpy(text)
+def _told(portion: Portion, name: str, phase: Callable[[str], None]) -> Iterator[Part]:
+    """The parts of a portion; `phase` is told when they begin, and of a long text how far they are."""
+    n_done, told = 0, 0
+    if name == "train":
+        phase("tokenising the text")
+    for part in portion.parts():
+        yield part
+        n_done += len(part[0])  # characters: of another script than Latin the share comes out low
+        share = n_done * 10 // portion.n_bytes
+        if portion.n_bytes > LONG and told < share < 10:
+            told = share
+            phase(f"tokenising the text, {10 * share} % done")
 
 
-def encode_documents(documents: Sequence[Document], tokenizer: Tokenizer) -> Ids:
-    """All of `documents` as ids, to evaluate on."""
-    return np.concatenate([*token_parts([document.text for document in documents], tokenizer)])
+def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> Ids:
+    """All of `corpus` as ids, to evaluate on."""
+    return np.concatenate([*tokenizer.encode_parts(corpus.all().parts())])
 
 
-def _hash(documents: Sequence[Document], spec: str, val_fraction: float) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, spec, val_fraction, MANY_DOCUMENTS, MAX_VAL_CHARACTERS]).encode())
-    for document in documents:
-        text = document.text.encode()
-        digest.update(len(text).to_bytes(8, "little"))
-        digest.update(text)
-    return digest.hexdigest()[:32]
+def _hash(corpus: Corpus, spec: str, val_fraction: float) -> str:
+    chosen = [FORMAT, spec, val_fraction, MANY_DOCUMENTS, MAX_VAL_CHARACTERS, corpus.max_ram]
+    return hashlib.sha256(json.dumps(chosen).encode() + corpus.digest()).hexdigest()[:32]

@@ -17,6 +17,9 @@ from glassgpt.model import GPTModel, LayerCache
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.settings import InputError
 
+Step = tuple[int, NDArray[np.float32]]
+"""A new token, and the scores (V,) that the model gave to all."""
+
 
 def visible_start(length: int, context_length: int) -> int:
     """Where the window starts through which the model sees a text of `length` tokens: text[start:length].
@@ -47,6 +50,22 @@ def generate(
 
     Raises InputError, before the first token, for a prompt that is empty, too long or holds an unknown id.
     """
+    steps = generate_with_logits(
+        model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, sequence=sequence
+    )
+    return (token for token, _ in steps)
+
+
+def generate_with_logits(
+    model: GPTModel,
+    ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: int | None = None,
+    sequence: int = 0,
+) -> Iterator[Step]:
+    """The same, and with each token the model's own scores (V,) that it was chosen from."""
     _check(model, ids, max_new_tokens)
     if "cache" not in inspect.signature(model.hidden).parameters:
         return _plain(model, list(ids), max_new_tokens, sampling, stop, sequence)
@@ -64,24 +83,25 @@ def generate_plain(
 ) -> Iterator[int]:
     """The same without a cache, as the chapter does it."""
     _check(model, ids, max_new_tokens)
-    return _plain(model, list(ids), max_new_tokens, sampling, stop, sequence)
+    return (token for token, _ in _plain(model, list(ids), max_new_tokens, sampling, stop, sequence))
 
 
 def _plain(
     model: GPTModel, ids: list[int], max_new_tokens: int, sampling: Sampling, stop: int | None, sequence: int
-) -> Iterator[int]:
+) -> Iterator[Step]:
     for _ in range(max_new_tokens):
         start = visible_start(len(ids), model.config.context_length)
-        token = choose(next_logits(model, ids[start:]), sampling, sequence, len(ids))
+        logits = next_logits(model, ids[start:])
+        token = choose(logits, sampling, sequence, ids)
         if token == stop:
             return
         ids.append(token)
-        yield token
+        yield token, logits
 
 
 def _cached(
     model: GPTModel, ids: list[int], max_new_tokens: int, sampling: Sampling, stop: int | None, sequence: int
-) -> Iterator[int]:
+) -> Iterator[Step]:
     context_length = model.config.context_length
     cache = make_cache(model.config.n_layers, min(context_length, len(ids) + max_new_tokens - 1))
     start = kept = 0  # the cache holds ids[start:kept]
@@ -90,12 +110,13 @@ def _cached(
             start = kept = visible_start(len(ids), context_length)
             for layer in cache:
                 layer.clear()  # the positions of all tokens have changed
-        token = choose(next_logits(model, ids[kept:], cache), sampling, sequence, len(ids))
+        logits = next_logits(model, ids[kept:], cache)
+        token = choose(logits, sampling, sequence, ids)
         if token == stop:
             return
         kept = len(ids)
         ids.append(token)
-        yield token
+        yield token, logits
 
 
 def next_logits(model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | None = None) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ taken. What the user gives is kept, and the rest is chosen to suit it. Everythin
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from glassgpt.planning.difficulty import Difficulty, difficulty
 from glassgpt.planning.flops import flops_per_token, muon_flops
 from glassgpt.planning.parameters import parameters
 from glassgpt.planning.scaling import law
+from glassgpt.text.characters import distinct
+from glassgpt.text.corpus import Corpus
 from glassgpt.text.kinds import auto_spec, parse_spec
 
 RECIPE: dict[str, Any] = {
@@ -138,23 +140,15 @@ class Choice:
         return self.forecast.bits_per_byte(tokens) if self.forecast else None
 
 
-def text_facts(texts: Sequence[str]) -> TextFacts:
+def text_facts(corpus: Corpus) -> TextFacts:
     """Count, measure repetition on the first megabyte, and the difficulty of what will be validation text."""
-    n_bytes = 0
-    found: set[str] = set()
-    start = b""
-    for text in texts:
-        encoded = text.encode()
-        n_bytes += len(encoded)
-        found.update(text)
-        if len(start) < 2**20:
-            start += encoded[: 2**20 - len(start)]
+    start = next(corpus.all().blocks(), "").encode()
     return TextFacts(
-        characters=sum(len(text) for text in texts),
-        bytes=n_bytes,
-        distinct=len(found),
+        characters=corpus.n_characters,
+        bytes=corpus.n_bytes,
+        distinct=len(distinct(corpus.all().blocks())),
         repetition=1 - min(1.0, len(zlib.compress(start, 1)) / max(1, len(start))),
-        difficulty=difficulty(texts),
+        difficulty=difficulty(corpus),
     )
 
 

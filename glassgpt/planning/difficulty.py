@@ -7,14 +7,13 @@ of an n-gram model that has read the training part, so it tells how much of the 
 other is of deflate on the validation part alone: how much of a passage repeats what is a little further up.
 """
 
-import bisect
-import itertools
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from glassgpt.text.corpus import Corpus
 
 _ORDER = 5
 _PIECES = 16
@@ -34,35 +33,24 @@ class Difficulty:
     """Compressed by deflate, without what came before."""
 
 
-def difficulty(texts: Sequence[str], val_fraction: float = 0.1) -> Difficulty:
+def difficulty(corpus: Corpus, val_fraction: float = 0.1) -> Difficulty:
     """Of texts that follow each other, the last `val_fraction` of their characters being the validation part."""
-    ends = [*itertools.accumulate(len(text) for text in texts)]
-    total = ends[-1] if ends else 0
+    total = corpus.n_characters
     cut = int(total * (1 - val_fraction))
-    train = _spread(texts, ends, 0, cut, _TRAINED, _PIECES)
-    val = _spread(texts, ends, cut, total, _SCORED, _PIECES)
-    long = _spread(texts, ends, cut, total, _DEFLATED, 4)  # pieces as long as deflate looks back
+    train = _spread(corpus, 0, cut, _TRAINED, _PIECES)
+    val = _spread(corpus, cut, total, _SCORED, _PIECES)
+    long = _spread(corpus, cut, total, _DEFLATED, 4)  # pieces as long as deflate looks back
     deflated = 8 * len(zlib.compress(long, 9)) / max(1, len(long))
     return Difficulty(ngram=_ngram_bits_per_byte(train, val), deflated=min(8.0, deflated))
 
 
-def _spread(texts: Sequence[str], ends: Sequence[int], first: int, end: int, wanted: int, pieces: int) -> bytes:
-    """About `wanted` characters between two positions, in so many pieces at equal distances. `ends`: of each text."""
+def _spread(corpus: Corpus, first: int, end: int, wanted: int, pieces: int) -> bytes:
+    """About `wanted` characters between two positions, in so many pieces at equal distances."""
     if end - first <= wanted:
-        return _between(texts, ends, first, end).encode()
+        return corpus.text(first, end).encode()
     size = wanted // pieces
     starts = [first + (end - first - size) * piece // (pieces - 1) for piece in range(pieces)]
-    return "".join(_between(texts, ends, start, start + size) for start in starts).encode()
-
-
-def _between(texts: Sequence[str], ends: Sequence[int], first: int, end: int) -> str:
-    found: list[str] = []
-    for number in range(bisect.bisect_right(ends, first), len(texts)):
-        begins = ends[number] - len(texts[number])
-        if begins >= end:
-            break
-        found.append(texts[number][max(0, first - begins) : end - begins])
-    return "".join(found)
+    return "".join(corpus.text(start, start + size) for start in starts).encode()
 
 
 def _ngram_bits_per_byte(trained: bytes, scored: bytes) -> float:

@@ -15,6 +15,9 @@ from glassgpt.text.alphabet import BYTES_IN_ORDER, to_bytes
 from glassgpt.text.cutting import cut
 from glassgpt.text.vocabulary import Vocabulary, with_end_of_text
 
+LEARNED_AT_ONCE = 1 << 14
+"""Characters handed over at a time: the library gathers 256 such parts before it counts their words."""
+
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     """Learn at most `vocab_size` tokens from `texts`: 256 bytes in GPT-2's order, merges, <|endoftext|> last.
@@ -32,7 +35,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Vocabulary:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    learner.train_from_iterator((part for text in texts for part in cut(text)), trainer)
+    learner.train_from_iterator((part for text in texts for part in cut(text, LEARNED_AT_ONCE)), trainer)
     learned: list[tuple[str, str]] = json.loads(learner.to_str())["model"]["merges"]
     merges = [(to_bytes(left), to_bytes(right)) for left, right in learned]
     return with_end_of_text([*BYTES_IN_ORDER, *(left + right for left, right in merges)], merges)

@@ -4,8 +4,9 @@ The text of a special token, such as <|endoftext|>, is ordinary text here and be
 unless the caller asks otherwise: what people type or what a corpus quotes must not end a document.
 """
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from glassgpt.text.cutting import PART_LENGTH, cut
 from glassgpt.text.vocabulary import GPT2_SPLIT, Kind, Vocabulary
 
 Ids = np.ndarray[tuple[int], np.dtype[Any]]
+
+TASKS_AT_ONCE = 16
+"""Tasks of each thread before all wait for the last; between them ids are written and text is read."""
 
 
 class Tokenizer:
@@ -70,21 +74,33 @@ class Tokenizer:
         """
         if len(text) <= PART_LENGTH:
             return self._encode_part(text)
-        parts = list(cut(text))
-        ids = [np.empty(0, self._dtype)] * len(parts)
-        waiting = iter(range(len(parts)))
+        return np.concatenate([*self.encode_parts(((part, False) for part in cut(text)), n_threads)])
 
-        def work() -> None:
-            for n in waiting:
-                ids[n] = self._encode_part(parts[n])
+    def encode_parts(self, parts: Iterable[tuple[str, bool]], n_threads: int = 2) -> Iterator[Ids]:
+        """The ids of parts that follow each other, as arrays, while they come in; a few megabytes are held at a time.
 
+        Where the second value of a part is true, the token that separates documents comes after it.
+        """
+        separator = np.array([self.end_of_text], self._dtype)
+        tasks = _tasks(parts)
         # The calling thread works too: the pattern's engine is fastest on the first thread that used it.
         with ThreadPoolExecutor(max(1, n_threads - 1)) as others:
-            working = [others.submit(work) for _ in range(n_threads - 1)]
-            work()
-        for other in working:
-            other.result()  # raises what went wrong there
-        return np.concatenate(ids)
+            while now := list(itertools.islice(tasks, TASKS_AT_ONCE * n_threads)):
+                ids = [np.empty(0, self._dtype)] * len(now)
+                waiting = iter(range(len(now)))
+
+                def work(now: list[list[tuple[str, bool]]] = now, ids: list[Ids] = ids, waiting: Any = waiting) -> None:
+                    for n in waiting:
+                        found: list[Ids] = []
+                        for part, is_separated in now[n]:
+                            found += [self._encode_part(part), separator][: 1 + is_separated]
+                        ids[n] = np.concatenate(found)
+
+                working = [others.submit(work) for _ in range(n_threads - 1)]
+                work()
+                for other in working:
+                    other.result()  # raises what went wrong there
+                yield from ids
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of the ids. Raises InputError for an id that the vocabulary does not have."""
@@ -148,6 +164,22 @@ class Tokenizer:
         except UnicodeEncodeError:  # a lone surrogate
             ids = np.array(self._encoding.encode_ordinary(part))
         return (ids if self._id_of_rank is None else self._id_of_rank[ids]).astype(self._dtype)
+
+
+def _tasks(parts: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    """Parts in groups that keep a thread busy."""
+    task: list[tuple[str, bool]] = []
+    n_characters = 0
+    for part in parts:
+        if n_characters >= PART_LENGTH:
+            yield task
+            task = [part]
+            n_characters = 0
+        else:
+            task.append(part)
+        n_characters += len(part[0])
+    if task:
+        yield task
 
 
 def _ranks(vocabulary: Vocabulary) -> tuple[dict[bytes, int], Ids | None]:

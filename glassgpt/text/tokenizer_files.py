@@ -72,15 +72,15 @@ def from_directory(directory: Path) -> tuple[Kind, Vocabulary]:
     Raises InputError where there is no tokenizer, where it is of another sort, or where a file is damaged.
     """
     config_path = directory / "tokenizer_config.json"
-    config = _read_json(config_path) if config_path.is_file() else {}
+    config = read_json(config_path) if config_path.is_file() else {}
     if config.get("add_prefix_space"):
         raise InputError(f"{config_path} puts a space before every text (add_prefix_space), but {_SUPPORTED}")
     path = directory / "tokenizer.json"
     if path.is_file():
-        source = _read_json(path)
+        source = read_json(path)
     elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         path = directory / "vocab.json"
-        source = _as_tokenizer_json(_read_json(path), _read_text(directory / "merges.txt"))
+        source = _as_tokenizer_json(read_json(path), _read_text(directory / "merges.txt"))
     elif (directory / "tokenizer.model").is_file():
         raise InputError(f"{directory} has a SentencePiece tokenizer (tokenizer.model), but {_SUPPORTED}")
     elif directory.is_dir():
@@ -210,7 +210,8 @@ def _to_json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError where there is none."""
     text = _read_text(path)
     try:
         value = json.loads(text)

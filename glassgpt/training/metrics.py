@@ -30,7 +30,7 @@ class Metrics:
 
 def append_metrics(path: Path, metrics: Metrics) -> None:
     """Add one line."""
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(asdict(metrics)) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 import glassgpt
 from glassgpt import GPTConfig, GPTModel, InputError
+from glassgpt.api.train import Run
 from glassgpt.native.compiled import tier
+from glassgpt.text.stories import write_stories
 from glassgpt.training.interruption import Interrupted
 
 SMALL: dict[str, Any] = {
@@ -77,7 +80,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Non
     torch.set_num_threads(threads)
 
 
-def trained(story_file: Path, source: str, out: str = "run", **more: Any) -> glassgpt.api.Run:
+def trained(story_file: Path, source: str, out: str = "run", **more: Any) -> Run:
     Path("variant.py").write_text(source)
     run = SMALL["run"] | {"code": "variant.py", "eval_every": 8}
     return glassgpt.train(story_file, out=out, **{"steps": 16} | SMALL | {"run": run} | more)
@@ -261,3 +264,32 @@ def test_a_subclass_is_not_taken_for_the_model_that_it_extends() -> None:
     untied.output_head.weight = nn.Parameter(untied.output_head.weight.detach().clone())
     assert not is_builtin(untied)
     assert not is_builtin(Deep(config))
+
+
+def test_documents_of_ones_own_are_trained_on_and_found_again_on_resume(tmp_path: Path) -> None:
+    stories = [*write_stories(120, seed=5)]
+    size = {"embedding_dim": 32, "n_heads": 2, "n_layers": 1, "context_length": 32}
+    settings: dict[str, Any] = {"tokenizer": "bytes", "model": size, "run": {"threads": 1}, "optim": {"batch_size": 4}}
+    of_list = glassgpt.train(documents=stories, steps=4, out="list", **settings)
+    Path("book.jsonl").write_text("".join(json.dumps({"text": story}) + "\n" for story in stories))
+    of_file = glassgpt.train("book.jsonl", steps=4, out="file", **settings)
+    assert of_list.bits_per_byte == of_file.bits_per_byte
+    Path("variant.py").write_text("from glassgpt.text.stories import write_stories\n"
+                                  "def documents():\n    yield from write_stories(120, seed=5)\n")  # fmt: skip
+    of_code = glassgpt.train(steps=2, out="code", **(settings | {"run": {"threads": 1, "code": "variant.py"}}))
+    assert yaml.safe_load((of_code.directory / "config.yaml").read_text())["text"] == ["documents()"]
+    shutil.rmtree(tmp_path / "cache")
+    resumed = glassgpt.train(resume="code", steps=4, trust_code=True)
+    assert resumed.measured.steps == 4
+    assert [*glassgpt.load("code").directory.glob("*.safetensors")]
+
+
+def test_documents_that_cannot_be_used_are_one_line(story_file: Path) -> None:
+    for wrong, says in (([], "gave no text"), (["a", 3], "gave 3, but each document must be text"), (["a"] * 9, "few")):
+        with pytest.raises(InputError, match=says):
+            glassgpt.train(documents=wrong, steps=1)
+    with pytest.raises(InputError, match="keep one of the two"):
+        glassgpt.train(str(story_file), documents=["a"], steps=1)
+    Path("variant.py").write_text("def documents():\n    yield 'a'\n    1 / 0\n")
+    with pytest.raises(InputError, match=r"variant.py, line 3: ZeroDivisionError"):
+        glassgpt.train(steps=1, run={"code": "variant.py"})

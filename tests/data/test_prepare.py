@@ -3,14 +3,23 @@ from pathlib import Path
 import pytest
 
 from glassgpt.config import DataConfig
-from glassgpt.data.prepare import MANY_DOCUMENTS, encode_documents, prepare, split
+from glassgpt.data.prepare import MANY_DOCUMENTS, encode_corpus, prepare, split
 from glassgpt.settings import InputError
-from glassgpt.text.documents import Document
+from glassgpt.text.corpus import Corpus, Portion
 from glassgpt.text.stories import write_stories
 
 
-def documents(*texts: str) -> list[Document]:
-    return [Document(f"{number}.txt", text) for number, text in enumerate(texts)]
+def documents(*texts: str) -> Corpus:
+    return Corpus.of(texts)
+
+
+def texts_of(portion: Portion) -> list[str]:
+    """The documents in a portion, or the part of each that is in it."""
+    texts = [""]
+    for part, ends in portion.parts():
+        texts[-1] += part
+        texts += [""] if ends else []
+    return texts
 
 
 STORY = "\n".join(write_stories(60, seed=3))
@@ -29,7 +38,7 @@ def test_a_text_is_prepared_once_and_found_again_by_its_content(tmp_path: Path) 
     config = DataConfig(tokenizer="bpe:300")
     first = prepare(documents(STORY), config, tmp_path)
     written = (first.directory / "train.shard").stat().st_mtime_ns
-    again = prepare([Document("another name.txt", STORY)], config, tmp_path)
+    again = prepare(documents(STORY), config, tmp_path)
     assert again.directory == first.directory
     assert (again.directory / "train.shard").stat().st_mtime_ns == written
     assert prepare(documents(STORY + "!"), config, tmp_path).directory != first.directory
@@ -42,7 +51,7 @@ def test_documents_are_joined_by_one_separator(tmp_path: Path) -> None:
     end = prepared.tokenizer.end_of_text
     assert [*prepared.train].count(end) == 1
     assert end not in (prepared.train[0], prepared.train[-1])
-    ids = encode_documents(documents("a", "b"), prepared.tokenizer)
+    ids = encode_corpus(documents("a", "b"), prepared.tokenizer)
     assert ids.tolist() == [97, end, 98]
 
 
@@ -54,13 +63,13 @@ def test_the_words_of_a_special_token_in_a_text_stay_words(tmp_path: Path) -> No
 
 def test_many_documents_are_kept_whole() -> None:
     texts = [f"document {number} " * (number + 1) for number in range(MANY_DOCUMENTS)]
-    train, val = split(documents(*texts), 0.1)
+    train, val = map(texts_of, split(documents(*texts), 0.1))
     assert train + val == texts
     assert sum(map(len, train)) <= 0.9 * sum(map(len, texts))
 
 
 def test_few_documents_are_cut_at_a_character() -> None:
-    train, val = split(documents("a" * 50, "b" * 50), 0.25)
+    train, val = map(texts_of, split(documents("a" * 50, "b" * 50), 0.25))
     assert (train, val) == (["a" * 50, "b" * 25], ["b" * 25])
 
 

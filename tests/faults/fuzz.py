@@ -45,6 +45,10 @@ def make_ready(name: str, place: Path) -> Path:
     target = (TARGETS | CONTROL)[name]
     target.around(folder)
     made = folder / target.file
+    if made.exists():
+        content = made.read_bytes()
+        target.read(made)  # a valid file is taken
+        made.write_bytes(content)
     for number, seed in enumerate([*([made.read_bytes()] if made.exists() else []), *target.seeds]):
         (corpus / f"seed-{number}").write_bytes(seed)
     return folder

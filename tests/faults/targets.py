@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import zipfile
@@ -24,16 +23,12 @@ from glassgpt.data.prepare import open_prepared
 from glassgpt.data.shards import FIELDS, HEADER_SIZE, read_shard, write_shard
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError, to_yaml
+from glassgpt.text.formats import FormatOptions, NotText, read_file
 from glassgpt.text.kinds import train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
 from glassgpt.training.metrics import read_metrics
 
-HAS_FORMATS = importlib.util.find_spec("glassgpt.text.formats") is not None
-REFUSALS: tuple[type[Exception], ...] = (InputError,)
-if HAS_FORMATS:
-    from glassgpt.text.formats import FormatOptions, NotText, read_file
-
-    REFUSALS = (InputError, NotText)
+REFUSALS = (InputError, NotText)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def prepared(folder: Path) -> None:
     for part in ("train", "val"):
         write_shard(folder / f"{part}.shard", [np.arange(9)], 257)
     facts = {
-        "documents": 1, "characters": 18, "bytes": 18, "train_characters": 9, "val_characters": 9,
+        "documents": 1, "characters": 18, "bytes": 18, "words": 4, "train_characters": 9, "val_characters": 9,
         "val_fraction": 0.5, "tokenizer": "bytes", "vocab_size": 257, "train_tokens": 9, "val_tokens": 9,
     }  # fmt: skip
     (folder / "prepared.json").write_text(json.dumps(facts))
@@ -212,18 +207,15 @@ TARGETS: dict[str, Target] = {
     "shard": Target("train.shard", read_signed_shard, prepared),
     "prepared": Target("prepared.json", lambda path: open_prepared(path.parent), prepared),
     "metrics": Target("metrics.jsonl", read_history, seeds=(METRICS, METRICS.replace(b"null", b"2.5"))),
+    "text": Target("a.txt", read_text, seeds=("Füße und 文\r\n".encode(), "Füße".encode("cp1252"))),
+    "jsonl": Target("a.jsonl", read_text, seeds=(b'{"text": "a\\u00e9", "id": 1}\n{"text": ""}\n',)),
+    "html": Target("a.html", read_text, seeds=(PAGE, b'<meta charset="koi8-r"><pre>\xc1\n</pre>')),
+    "gz": Target("a.txt.gz", read_text, seeds=(gzip.compress(b"some text\n" * 9),)),
+    "zip": Target("a.zip", read_text, seeds=(zipped({"word/document.xml": WORD}), zipped(ODT), zipped(EPUB))),
+    "docx": Target("a.docx", read_part("word/document.xml", {}), seeds=(WORD,)),
+    "odt": Target("a.odt", read_part("content.xml", ODT), seeds=(OPEN,)),
+    "epub": Target("a.epub", read_part("a.opf", EPUB), seeds=(PACKAGE,)),
 }
-"""By name. The formats of text are there where they can be read."""
+"""By name."""
 CONTROL = {"control": Target("a.txt", read_badly, seeds=(b"G",))}
 """What the fuzzing must find fault with."""
-if HAS_FORMATS:
-    TARGETS |= {
-        "text": Target("a.txt", read_text, seeds=("Füße und 文\r\n".encode(), "Füße".encode("cp1252"))),
-        "jsonl": Target("a.jsonl", read_text, seeds=(b'{"text": "a\\u00e9", "id": 1}\n{"text": ""}\n',)),
-        "html": Target("a.html", read_text, seeds=(PAGE, b'<meta charset="koi8-r"><pre>\xc1\n</pre>')),
-        "gz": Target("a.txt.gz", read_text, seeds=(gzip.compress(b"some text\n" * 9),)),
-        "zip": Target("a.zip", read_text, seeds=(zipped({"word/document.xml": WORD}), zipped(ODT), zipped(EPUB))),
-        "docx": Target("a.docx", read_part("word/document.xml", {}), seeds=(WORD,)),
-        "odt": Target("a.odt", read_part("content.xml", ODT), seeds=(OPEN,)),
-        "epub": Target("a.epub", read_part("a.opf", EPUB), seeds=(PACKAGE,)),
-    }

@@ -150,10 +150,12 @@ def check(folder: Path, arguments: list[str]) -> None:
     code, out, err = told(arguments)
     assert code in (0, 2), (code, err)
     if code == 2:
-        assert out == ""
-        assert err.startswith("glassgpt: ")
-        assert err.endswith("\n")
-        assert err[:-1].isprintable()
+        *before_it, refusal = err.removesuffix("\n").split("\n")
+        assert refusal.startswith("glassgpt: ")
+        assert refusal.isprintable()
+        progress = before_it + ([] if "--json" in arguments else out.splitlines())
+        assert all(step.startswith(("  ", "GlassGPT ")) for step in progress)
+        assert out == "" or "--json" not in arguments
     elif "--json" in arguments and not {"--help", "-h", "--version"} & {*arguments}:
         assert isinstance(json.loads(out), dict)
     assert "Traceback" not in err

@@ -69,13 +69,25 @@ def test_cached_and_plain_agree_also_beyond_the_context(shape: str, n_prompt: in
 @pytest.mark.parametrize("shape", ["gpt2", "modern grouped"])
 def test_cached_and_plain_draw_the_same_samples(shape: str) -> None:
     model = small_model(**SHAPES[shape])
-    sampling = Sampling(temperature=1.0, top_k=20, top_p=0.9, seed=11)
+    sampling = Sampling(temperature=1.0, top_k=20, top_p=0.9, min_p=0.01, repetition_penalty=1.2, seed=11)
     samples, plain = (
         [list(run(model, [1, 2], max_new_tokens=30, sampling=sampling, sequence=n)) for n in range(3)]
         for run in (generate, generate_plain)
     )
     assert samples == plain
     assert samples[0] != samples[1] != samples[2]
+
+
+def test_the_repetition_penalty_counts_the_prompt_and_the_new_text_also_beyond_the_context() -> None:
+    model = small_model()
+    forbidding = Sampling(temperature=0, repetition_penalty=100)
+    prompt = [3, 4, 5]
+    new = list(generate(model, prompt, max_new_tokens=40, sampling=forbidding))
+    for n, token in enumerate(new):
+        ids = prompt + new[:n]
+        scores = next_logits(model, ids[visible_start(len(ids), 16) :])
+        scores[ids] = np.where(scores[ids] > 0, scores[ids] / 100, scores[ids] * 100)
+        assert scores.max() - scores[token] < 1e-3
 
 
 @pytest.mark.parametrize("context_length", [1, 2, 3])

@@ -13,6 +13,7 @@ from glassgpt.planning.difficulty import Difficulty, difficulty
 from glassgpt.planning.flops import muon_flops
 from glassgpt.planning.parameters import total_parameters
 from glassgpt.planning.scaling import law
+from glassgpt.text.corpus import Corpus
 from glassgpt.text.stories import entropy_bits_per_byte, write_stories
 
 SPEED = Speed(flops_per_s=1.5e11, seconds_per_layer=1e-3)
@@ -90,25 +91,29 @@ def test_the_law_is_within_a_tenth_of_most_of_the_runs_that_it_was_fitted_to() -
 
 
 def test_the_ngram_score_of_a_text_lies_above_its_entropy_and_below_that_of_noise() -> None:
-    score = difficulty(["\n".join(write_stories(3000, seed=1))])
+    score = difficulty(Corpus.of(["\n".join(write_stories(3000, seed=1))]))
     assert entropy_bits_per_byte() < score.ngram < 1.0
     assert entropy_bits_per_byte() < score.deflated
     letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=100_000))
-    line, noise = difficulty(["one line over and over\n" * 1000]), difficulty([letters])
+    line, noise = difficulty(Corpus.of(["one line over and over\n" * 1000])), difficulty(Corpus.of([letters]))
     assert line.ngram < 0.1 < score.ngram < math.log2(26) < noise.ngram < 7
     assert line.deflated < score.deflated < math.log2(26) < noise.deflated
     for nothing in ([], [""], ["ab"], ["a", "b"]):
-        assert difficulty(nothing) == Difficulty(ngram=8.0, deflated=8.0)
+        assert difficulty(Corpus.of(nothing)) == Difficulty(ngram=8.0, deflated=8.0)
+
+
+def difficulty_of(*texts: str) -> Difficulty:
+    return difficulty(Corpus.of(texts))
 
 
 def test_difficulty_does_not_depend_on_how_a_text_is_cut_into_documents() -> None:
     story = "\n".join(write_stories(20_000, seed=2))
     assert len(story) > 10 * 2**17
     thirds = [story[: len(story) // 3], story[len(story) // 3 : 2 * len(story) // 3], story[2 * len(story) // 3 :]]
-    assert difficulty(thirds) == difficulty([story])
-    assert difficulty([story[i : i + 777] for i in range(0, len(story), 777)]) == difficulty([story])
+    assert difficulty_of(*thirds) == difficulty_of(story)
+    assert difficulty_of(*(story[i : i + 777] for i in range(0, len(story), 777))) == difficulty_of(story)
     changed = story[: len(story) // 2] + story[len(story) // 2 :].upper()
-    assert difficulty([changed]).ngram > difficulty([story]).ngram, "the whole text is looked at, not its end"
+    assert difficulty_of(changed).ngram > difficulty_of(story).ngram, "the whole text is looked at, not its end"
 
 
 def test_the_arithmetic_of_muon_is_that_of_its_products() -> None:
@@ -141,10 +146,10 @@ def test_a_short_text_gets_a_context_that_it_has(characters: int) -> None:
 
 
 def test_facts_of_a_text() -> None:
-    facts = text_facts(["naïve ", "fox"])
+    facts = text_facts(Corpus.of(["naïve ", "fox"]))
     assert (facts.characters, facts.bytes, facts.distinct) == (9, 10, 9)
-    assert text_facts(["the same line\n" * 1000]).repetition > 0.98
-    assert text_facts([""]).repetition == 0
+    assert text_facts(Corpus.of(["the same line\n" * 1000])).repetition > 0.98
+    assert text_facts(Corpus.of([""])).repetition == 0
     assert choose(LINE, SPEED, 60).bits_per_byte is None, "of no use for a text of one line"
 
 

@@ -1,0 +1,1 @@
+"""Looking into what is there: what went wrong in a run."""
