@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow native clean
+.PHONY: demo test check slow fuzz native clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -27,6 +27,9 @@ check: .venv/installed-dev
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+fuzz: .venv/installed-dev
+	$(BIN)/python tests/faults/fuzz.py all --seconds 1800
 
 native: .venv/installed
 	$(BIN)/python hatch_build.py

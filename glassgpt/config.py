@@ -294,6 +294,9 @@ class Settings:
         text = [text] if isinstance(text, str) else text
         if not isinstance(text, list) or not all(isinstance(source, str) for source in text):
             raise InputError(f"text is {shown(text)} in the settings, but must be a path or a list of paths")
+        unwritable = next((source for source in text if not settings.is_unicode(source)), None)
+        if unwritable is not None:
+            raise InputError(f"the name {shown(unwritable)} is no UTF-8, so the run could not record it: rename it")
         prepared = values.get("prepared") or ""
         if not isinstance(prepared, str):
             raise InputError(f"prepared is {shown(prepared)} in the settings, but must be text: leave it out")

@@ -25,13 +25,18 @@ _HALF = 600
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one line: what was given, the rule, what to do.
 
-    The command line prints it without a traceback and exits with code 2. What cannot be printed, as names in files
-    from elsewhere can have it, is written out (\\n), and of a very long message the middle is left out.
+    The command line prints it without a traceback and exits with code 2.
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
-        super().__init__(line if len(line) <= 2 * _HALF else f"{line[:_HALF]} ... {line[-_HALF:]}")
+        super().__init__(one_line(message))
+
+
+def one_line(message: str) -> str:
+    """A message as one line that any terminal can show: what cannot be printed is written out (\\n), the middle of a
+    very long one is left out."""
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+    return line if len(line) <= 2 * _HALF else f"{line[:_HALF]} ... {line[-_HALF:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -46,6 +51,11 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of very many digits"
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written down: names of files that are no UTF-8 hold half surrogate pairs."""
+    return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def build(
@@ -229,6 +239,8 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
             if (number := _number(value)) is not None:
                 return number
         elif option is str and isinstance(value, str):
+            if not is_unicode(value):
+                raise InputError(f"{name} is {shown(value)}, which is no UTF-8 and cannot be recorded: rename it")
             return value
     raise InputError(f"{name} is {shown(value)}, but must be {_describe(options)}")
 

@@ -154,6 +154,8 @@ def read_code(path: Path) -> Code:
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the code {path}: {error.strerror}; give the path of a Python file") from None
+    if b"\0" in source:
+        raise InputError(f"{path} is binary (it has a zero byte), so it is no code: give the path of a Python file")
     module = types.ModuleType("glassgpt_code")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up here

@@ -1,5 +1,6 @@
 """load(): a trained model with its tokenizer, to write with and to measure."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,10 @@ class GPT:
 
     def evaluate_ids(self, ids: Ids) -> Evaluation:
         """Measure the model on all of a text that is ids already."""
-        return evaluate(self.model, ids, self.tokenizer.token_bytes(), device=self.device)
+        result = evaluate(self.model, ids, self.tokenizer.token_bytes(), device=self.device)
+        if not math.isfinite(result.loss):
+            raise InputError(f"the loss of {self.directory} is {result.loss}: its weights are damaged, take another")
+        return result
 
     def bits_per_byte(self, text: str) -> float:
         """How many bits the model needs for a byte of `text`."""

@@ -64,7 +64,7 @@ def merge(
         "run": run,
     }
     width = str(merged["model"].get("embedding_dim", ""))
-    if by_the_clock and width.isdecimal() and int(width) and "n_heads" not in merged["model"]:
+    if by_the_clock and width.isdecimal() and len(width) < 19 and int(width) and "n_heads" not in merged["model"]:
         merged["model"]["n_heads"] = head_count(int(width))
     tokenizer_given = "tokenizer" in given.get("data", {})
     if stored_model and tokenizer_given and "vocab_size" not in model:

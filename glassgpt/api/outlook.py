@@ -1,7 +1,6 @@
 """Before the first step: how many steps a run will have, what it will take, and what comes after the last step."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 from glassgpt.api.record import SAMPLE_TOKENS, Recorder
 from glassgpt.api.start import Start
 from glassgpt.evaluation.bits_per_byte import evaluate
+from glassgpt.files import read_json
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.memory import checkpoint_bytes, training_memory
 from glassgpt.training import budget
@@ -128,9 +128,10 @@ def look_ahead(
 def _foreseen(plan_file: Path) -> float | None:
     """The score that a resumed run predicted when it began; None where there is none."""
     try:
-        return json.loads(plan_file.read_bytes()).get("bits_per_byte")
+        foreseen = read_json(plan_file).get("bits_per_byte")
     except (OSError, ValueError, AttributeError):
         return None
+    return foreseen if isinstance(foreseen, float) else None
 
 
 def _validated_tokens(start: Start, plan: StepPlan) -> int:

@@ -16,7 +16,7 @@ from glassgpt.checkpoint.huggingface_config import CONFIG
 from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.pickled import refusal_of_pickle
 from glassgpt.files import read_bytes, read_json
-from glassgpt.settings import InputError, nearest
+from glassgpt.settings import InputError, is_unicode, nearest
 
 RUNS = Path("runs")
 """Where runs live, below the working directory."""
@@ -140,6 +140,8 @@ def new_run(out: str | None, name: str) -> RunDirectory:
 
     Raises InputError where `out` holds something or cannot be made.
     """
+    if out is not None and not is_unicode(out):
+        raise InputError(f"--out {out} is no UTF-8, and safetensors opens no such path: choose another name")
     try:
         if out is not None:
             path = Path(out)
@@ -227,5 +229,7 @@ def _is_entry(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and type(entry.get("step")) is int
-        and (entry.get("val_bpb") is None or isinstance(entry["val_bpb"], int | float))
+        and 0 <= entry["step"] < 2**63
+        and "val_bpb" in entry
+        and (entry["val_bpb"] is None or (isinstance(entry["val_bpb"], float) and math.isfinite(entry["val_bpb"])))
     )

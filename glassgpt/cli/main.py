@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed while working, 2 the input or the flags are wrong, 130 interrupted.
 """
 
+import errno
 import inspect
 import io
 import os
@@ -69,8 +70,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a console of another encoding shows ? for what it does not have
     code = run([argument for argument in arguments if argument != "--debug"], debug)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
     try:
@@ -97,6 +96,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _fail(f"{error.filename} is too long for the name of a file: give a shorter one", 2)
         text = " ".join(str(error).split()) or type(error).__name__
         known = type(error).__module__.startswith("glassgpt.")
         return _fail(text if known else f"{type(error).__name__}: {text}; --debug shows where", 1)
@@ -119,5 +120,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"glassgpt: {message}", file=sys.stderr)
+    print(f"glassgpt: {settings.one_line(message)}", file=sys.stderr)
     return code

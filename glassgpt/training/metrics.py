@@ -35,13 +35,16 @@ def append_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """All whole lines; a last line that a crash cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    """All whole lines; a last line that a crash cut short is left out, and so is one that makes no sense."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
     read = []
     for line in lines:
         try:
-            read.append(Metrics(**json.loads(line)))
-        except (ValueError, TypeError):
+            metrics = Metrics(**json.loads(line))
+            numbers = asdict(metrics) | {"val_bpb": metrics.val_bpb or 0.0}
+            if all(type(value) is float or (type(value) is int and abs(value) < 2**63) for value in numbers.values()):
+                read.append(metrics)
+        except (ValueError, TypeError, RecursionError):
             continue
     return read
 

@@ -145,14 +145,21 @@ def test_a_best_that_is_measured_again_takes_the_new_value() -> None:
     assert json.loads((run.path / "run.json").read_text())["best"] == {"step": 3, "val_bpb": 1.2}
 
 
-@given(st.binary(max_size=60) | st.sampled_from([b'{"best": 3}', b'{"best": {"step": "x"}}', b"[]", b'{"latest": {}}']))
+NO_RECORDS = [
+    b'{"best": 3}', b'{"best": {"step": "x"}}', b"[]", b'{"latest": {}}', b'{"best": {"step": 1}}',
+    b'{"best": {"step": 1, "val_bpb": 1e400}}', b'{"best": {"step": -1, "val_bpb": 1.0}}', b'{"a":' * 100_000,
+    b'{"latest": {"step": 1' + b"0" * 4000 + b', "val_bpb": null}}',
+]  # fmt: skip
+
+
+@given(st.binary(max_size=60) | st.sampled_from(NO_RECORDS))
 def test_a_damaged_run_json_hides_no_checkpoint(content: bytes) -> None:
     path = Path("runs/book")
     run = RunDirectory(path) if path.exists() else make_run("book", s1=2.0, s2=None)
     (path / "run.json").write_bytes(content)
     assert run.model() in run.checkpoints()
     assert run.latest == run.checkpoint_path(2)
-    run.record(2, None)
+    run.record(2, 1.5)
 
 
 def test_training_goes_on_from_the_newest_intact_checkpoint() -> None:

@@ -309,6 +309,22 @@ def test_a_damaged_directory_is_refused_in_one_line_and_left_alone(
     assert files_of(model.parent) == before
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_write_nothing_and_measure_nothing(
+    value: float, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, data = header_and_data(model / WEIGHTS)
+    start = header["transformer.ln_f.weight"]["data_offsets"][0]
+    broken = torch.tensor([value]).numpy().tobytes()
+    (model / WEIGHTS).write_bytes(safetensors_of(header, data[:start] + broken + data[start + len(broken) :]))
+    (model / "text.txt").write_text("a text")
+    for arguments in (["generate", str(model)], ["eval", str(model), "--data", str(model / "text.txt"), "--json"]):
+        assert run(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out.strip() == ""
+        assert "damaged" in err
+
+
 def test_the_links_of_hugging_faces_cache_are_followed(sound: Path, tmp_path: Path) -> None:
     snapshot, blobs = tmp_path / "snapshots" / "1a2b", tmp_path / "blobs"
     snapshot.mkdir(parents=True)

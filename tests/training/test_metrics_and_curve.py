@@ -1,6 +1,10 @@
 import mmap
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from glassgpt.training.curve import loss_blocks, loss_svg
 from glassgpt.training.metrics import Metrics, append_metrics, peak_bytes, read_metrics, resident_bytes
@@ -18,6 +22,22 @@ def test_metrics_come_back_exactly_and_a_torn_last_line_is_left_out(tmp_path: Pa
     with path.open("a") as file:
         file.write('{"step": 3, "tok')
     assert read_metrics(path) == [LINE, LINE]
+
+
+@pytest.mark.parametrize("line", ["\udcc3", "[" * 100_000, "3", "{}"])
+def test_a_line_that_is_none_is_left_out(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f"{line}\n".encode(errors="surrogateescape"))
+    append_metrics(path, LINE)
+    assert read_metrics(path) == [LINE]
+
+
+@pytest.mark.parametrize("values", [{"loss": "x"}, {"loss": None}, {"step": 10**100}, {"lr": True}, {"val_bpb": [1]}])
+def test_a_line_with_other_things_than_numbers_is_left_out(tmp_path: Path, values: dict[str, Any]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_metrics(path, replace(LINE, **values))
+    append_metrics(path, LINE)
+    assert read_metrics(path) == [LINE]
 
 
 def test_this_process_has_memory_and_its_peak_is_no_less() -> None:
