@@ -73,7 +73,8 @@ def chat(
             print(flush=True)
         except InputError as error:
             _tell(str(error))
-    after = command("generate", *([directory] if directory else []), "--show-probabilities")
+    named = [*([directory] if directory else []), *(["--trust-code"] if trust_code else [])]
+    after = command("generate", *named, "--show-probabilities")
     _tell(f"{'' if in_terminal else chr(10)}Next: {after}")
     return 0
 

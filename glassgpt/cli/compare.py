@@ -194,7 +194,9 @@ def report(found: "Comparison", console: Console) -> None:
         )
     console.print(quality, speed, markup=False)
     several = f", corrected for {len(others)} comparisons" if len(others) > 1 else ""
+    equal = [v.name for v in others if v.difference and v.difference.low == v.difference.high == 0]
     notes = [
+        *(f"{name} gives the very numbers of {baseline.name}: it sets what is so already" for name in equal),
         f"difference: mean over pairs of runs with one seed, variant minus {baseline.name}; below 0 is better",
         f"verdict: p below {found.false_verdicts} (Student's t{several}), so that equals seldom get one",
         *(f"{variant.name} failed, {variant.failure}" for variant in others if variant.failure),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from glassgpt.cli.words import command
 from glassgpt.config import DataConfig
 from glassgpt.settings import InputError
 
@@ -31,6 +32,7 @@ def prepare_text(
     keep_duplicates: Annotated[bool, Parameter(negative="")] = False,
     max_ram: str = "1GB",
     as_json: AsJson = False,
+    overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:
     """Turn a text into shards of token ids; `train` does it by itself.
 
@@ -64,15 +66,23 @@ def prepare_text(
         "tokenizer": tokenizer, "val_fraction": val_fraction, "cache": cache, "invalid_utf8": invalid_utf8,
         "encoding": encoding, "text_field": text_field, "keep_duplicates": keep_duplicates, "max_ram": max_ram,
     }  # fmt: skip
-    config = settings.build(DataConfig, given, "data")
-    phase("reading the text")
+    for section, values in (overrides or {}).items():
+        if values and section != "data":
+            raise InputError(f"--{section}.{next(iter(values))} has nothing to do with preparing a text: leave it out")
+    config = settings.build(DataConfig, given | (overrides or {}).get("data", {}), "data")
+    phase("reading the text" if text else "reading Python's own documentation (pydoc), since no text is given")
     reading = read_texts(list(text) or ["pydoc"], config)
     prepared = prepare_texts(reading.corpus, config, phase)
     for path, reason in reading.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
     for note in reading_notes(dataclasses.replace(reading, skipped=[]), text):
         print(note, file=sys.stderr)
-    return _show(prepared, as_json, shlex.join(["glassgpt", "train", *text]))
+    if "-" in text:  # it cannot be read again
+        return _show(prepared, as_json, command("data", "info", prepared.directory))
+    usual = settings.to_dict(DataConfig())
+    changed = {name: value for name, value in settings.to_dict(config).items() if value != usual[name]}
+    flags = [part for name, value in changed.items() for part in (f"--data.{name.replace('_', '-')}", value)]
+    return _show(prepared, as_json, command("train", *text, *flags))
 
 
 def phase(what: str) -> None:

@@ -65,7 +65,8 @@ def evaluate(
     print(f"  bits per byte   {result.bits_per_byte:.4f}")
     print(f"  loss            {result.loss:.4f} nats per token")
     print(f"  perplexity      {result.perplexity:,.2f} per token")
-    print(f"\nNext: {command('generate', *([directory] if directory else []))}", file=sys.stderr)
+    named = [*([directory] if directory else []), *(["--trust-code"] if trust_code else [])]
+    print(f"\nNext: {command('generate', *named)}", file=sys.stderr)
     return 0
 
 

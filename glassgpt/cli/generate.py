@@ -84,7 +84,7 @@ def generate(
         return 0
     n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
     first = 1000 * samples[0].time_to_first_token_s
-    after = command("eval", *([directory] if directory else []))
+    after = command("eval", *([directory] if directory else []), *(["--trust-code"] if trust_code else []))
     print(f"\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
     return 0
 

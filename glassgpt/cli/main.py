@@ -31,7 +31,7 @@ FIELDS = "; ".join(
 )
 EPILOGUES = {
     "train": {"help_epilogue": f"Every setting can be given, such as --model.n-layers 6. There are {FIELDS}."},
-    "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=1e-2 --steps 300"},
+    "compare": {"help_epilogue": "Begin with: glassgpt compare --with optim.learning_rate=3e-3 --steps 300"},
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
     "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
@@ -105,7 +105,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
 def _run(arguments: list[str]) -> int:
     overrides: dict[str, dict[str, str]] = {}
-    if arguments and arguments[0] in TAKES_SETTINGS:
+    if arguments and (arguments[0] in TAKES_SETTINGS or arguments[:2] == ["data", "prepare"]):
         overrides, arguments = settings.split_overrides(arguments, SECTIONS)
     if "--resume" in arguments and arguments[0] == "train":  # without a name it is the newest run
         after = [*arguments[arguments.index("--resume") + 1 :], "--"][0]

@@ -71,7 +71,7 @@ def plan(
         print('\n"124M" has four meanings')
         for meaning, n in meanings_of_124m().items():
             print(f"  {n:>12,}  {meaning}")
-    print("\n(MB are 2^20 bytes, as in the chapter.)")
+    print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
     print(f"\nNext: {_next(what, name)}", file=sys.stderr)
     return 0
 
@@ -101,7 +101,7 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
         *foreseen.found.notes,
     ]
     _print(text, "\n".join(about), model, optim, foreseen.run, result)
-    print("\n(MB are 2^20 bytes, as in the chapter.)")
+    print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
     print(f"\nNext: {command('train', text, '--minutes', f'{minutes:g}')}", file=sys.stderr)
     return 0
 
@@ -128,7 +128,9 @@ def _print(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: Ru
     for part, n_bytes in memory.items():
         if part != "total":
             share = n_bytes / memory["total"]
-            print(f"  {part:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(min(1.0, share))}")
+            print(f"  {part:<22}{size(n_bytes):>15}  {share:>6.1%}  {_bar(min(1.0, share))}")
+    if (rest := 2 * memory["total"] - sum(memory.values())) > 0:
+        print(f"  {'PyTorch, and buffers':<22}{size(rest):>15}  {rest / memory['total']:>6.1%}")
     flops = result.flops_per_token
     print("\nA token")
     print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from glassgpt.cli.words import printable
+from glassgpt.cli.words import command, printable
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ def encode(
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
+    if text is None and directory is not None and sys.stdin.isatty() and not Path(directory).exists():
+        how = command("tokenizer", "encode", "gpt2", directory)
+        raise InputError(f"no tokenizer {directory!r}: the text comes second, as in {how}")
     name, tokenizer = _open(directory)
     ids = tokenizer.encode(sys.stdin.read() if text is None else text, allow_special=allow_special)
     pieces = [tokenizer.piece(token).decode("utf-8", errors="backslashreplace") for token in ids]

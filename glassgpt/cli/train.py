@@ -80,6 +80,8 @@ def train(
     if val_fraction is not None:
         given["data"]["val_fraction"] = str(val_fraction)
     named = {"minutes": minutes, "steps": steps, "tokens": tokens, "seed": seed}
+    if tokenizer is not None:
+        given["data"]["tokenizer"] = tokenizer
     _refuse_early(given, {name: value for name, value in named.items() if value is not None}, preset)
 
     from glassgpt.text.documents import refuse_missing
@@ -118,6 +120,10 @@ def _refuse_early(given: dict[str, dict[str, Any]], named: dict[str, Any], prese
     """
     if preset is not None:
         preset_values(preset)
+    if (spec := given["data"].get("tokenizer", "auto")) != "auto":
+        from glassgpt.text.kinds import parse_spec
+
+        parse_spec(spec)
     model = {DIALECTS.get(name, name): value for name, value in given["model"].items()}
     settings.typed(SECTIONS["model"], model, "model", OTHER_TOOLS)
     settings.typed(SECTIONS["optim"], given["optim"], "optim", OTHER_TOOLS)

@@ -56,6 +56,7 @@ class PlainView:
         self.began = (0, 0.0)  # step and seconds before the first step of this process
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
+        self.trust: tuple[str, ...] = ()  # what opening the run takes
         self.on = ""  # which part of the validation text is evaluated on the way
 
     @property
@@ -89,12 +90,12 @@ class PlainView:
         self.predicted_seconds = costs.seconds - elapsed
         self.began = (start.step, elapsed)
         self.budget = costs.seconds if start.by_the_clock else None
+        self.trust = ("--trust-code",) if start.code.make_model else ()
         self.on = " on a part of the validation text" if validated_tokens < start.prepared.facts.val_tokens else ""
         for row in header(start, costs, validated_tokens, elapsed):
             self.line("\n".join(wrapped(row, self.width, INDENT)))
-        if start.choice and costs.bits_per_byte is not None:
-            facts = start.choice.facts
-            sample = nearest(costs.bits_per_byte, facts.difficulty.ngram, facts.repetition)
+        facts, score = start.choice.facts if start.choice else None, costs.bits_per_byte
+        if facts and score and (sample := nearest(score, facts.difficulty.ngram, facts.repetition)):
             about = f"(a model of {sample.source}, at {sample.bits_per_byte:.2f} bits per byte)"
             row = f"  {'writing':<10}expect writing about like this {about}:"
             self.line("\n".join(wrapped(row, self.width, INDENT)))
@@ -136,7 +137,7 @@ class PlainView:
         steps, seconds = metrics.step - self.began[0], metrics.seconds - self.began[1]
         left = seconds / steps * (self.total_steps - metrics.step)
         if steps < 5:  # too early to tell from what has passed
-            left = self.predicted_seconds
+            left = self.predicted_seconds * (1 - done)
         if self.budget is not None:
             left = max(0.0, self.budget - metrics.seconds)
         return [
@@ -168,7 +169,7 @@ class PlainView:
         self.line()
         for name, value in rows:
             self.line("\n".join(wrapped(f"  {name:<14}{value}", self.width, INDENT + "    ")))
-        self.line(f"\nNext: {command('generate', shown(run.directory))} --prompt \"Once upon a time\"")
+        self.line(f"\nNext: {command('generate', shown(run.directory), *self.trust)} --prompt \"Once upon a time\"")
 
     def curve(self, run: "Run") -> str:
         """How the loss fell."""

@@ -9,7 +9,8 @@ same bytes cannot be found again, divided at another place.
 """
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 
 from glassgpt.text.alphabet import BYTES_IN_ORDER, to_bytes
 from glassgpt.text.cutting import cut
@@ -35,7 +36,26 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Vocabulary:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    learner.train_from_iterator((part for text in texts for part in cut(text, LEARNED_AT_ONCE)), trainer)
+    parts = (part for text in texts for part in cut(text, LEARNED_AT_ONCE))
+    _interruptible(lambda: learner.train_from_iterator(parts, trainer))
     learned: list[tuple[str, str]] = json.loads(learner.to_str())["model"]["merges"]
     merges = [(to_bytes(left), to_bytes(right)) for left, right in learned]
     return with_end_of_text([*BYTES_IN_ORDER, *(left + right for left, right in merges)], merges)
+
+
+def _interruptible(work: Callable[[], None]) -> None:
+    """Run `work` in a thread, so that a Ctrl-C is obeyed at once: the library looks for none in its own loops."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failures:
+        raise failures[0]

@@ -11,7 +11,7 @@ from glassgpt.cli.main import run
 
 SMALL = ["--tokenizer", "bytes", "--model.embedding-dim", "32", "--model.n-layers", "1", "--model.n-heads", "2",
          "--model.context-length", "32", "--optim.batch-size", "4"]  # fmt: skip
-NOTE = "This model has no known chat template: it goes on with your text instead.\n"
+NOTE = "This model has no chat template, so it was not taught to answer: it goes on with your text instead.\n"
 
 
 @pytest.fixture(scope="module")
