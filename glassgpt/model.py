@@ -11,6 +11,7 @@ Every line that changes a shape says the new one, and a test compares these comm
     S  T plus the cached tokens     C  embedding_dim               V  vocab_size
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -279,9 +280,13 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     not grow with depth. modern: those two matrices are 0, so that a block begins as a shortcut and nothing else
     (Zhang et al. 2019, Fixup); the others 0.6 / sqrt(inputs), embeddings and head 1 / sqrt(embedding_dim); the scale of
     the final norm 0.3: all shortcuts and a tied head would else be sure that each token comes again.
+
+    Each matrix is drawn from a stream of its own, which follows from `generator` and the matrix's name: a variant with
+    one matrix more has all others as they are without it.
     """
+    drawn = int(torch.randint(2**62, (), generator=generator))
     n_layers = sum(isinstance(module, TransformerBlock) for module in model.modules()) or 1
-    modern = any(isinstance(module, SwiGLU) for module in model.modules())
+    modern = any(isinstance(module, RMSNorm) for module in model.modules())
     for name, module in model.named_modules():
         if name == "final_norm" and isinstance(module, RMSNorm):
             module.scale.fill_(0.3)
@@ -292,6 +297,8 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 std = scale / math.sqrt(module.weight.shape[1])
             else:
                 std = 0.02 / math.sqrt(2 * n_layers) if writes else 0.02
-            module.weight.normal_(0.0, std, generator=generator)
+            stream = hashlib.sha256(f"{drawn} {name}".encode()).digest()
+            own = torch.Generator(generator.device).manual_seed(int.from_bytes(stream[:7], "big"))
+            module.weight.normal_(0.0, std, generator=own)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()

@@ -299,3 +299,12 @@ def test_a_fresh_models_loss_after_initialise_is_that_of_guessing(model: GPTMode
     if config.architecture == "modern" and config.tie_embeddings:
         above = 0.3 * config.embedding_dim**0.5 + 0.1
     assert math.log(31) - 0.1 <= loss.item() <= math.log(31) + above
+
+
+def test_a_matrix_more_leaves_the_first_weights_of_all_others_as_they_are() -> None:
+    plain, more = GPTModel(SMALL), GPTModel(SMALL)
+    more.blocks[0].gate = nn.Linear(24, 24)
+    for model in (plain, more):
+        initialise(model, torch.Generator().manual_seed(5))
+    for name, p in plain.named_parameters():
+        assert torch.equal(p, more.get_parameter(name)), name

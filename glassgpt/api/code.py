@@ -19,6 +19,7 @@ A subclass of GPTModel has both. PyTorch computes the step of such a model; an o
 where it is. The file is copied into the run, alone: what it imports must be installed.
 """
 
+import inspect
 import sys
 import traceback
 import types
@@ -42,6 +43,9 @@ from glassgpt.settings import InputError
 
 GIVEN_IN_PYTHON = "given in Python"
 """What `run.code` is where model, optimiser or documents were objects."""
+
+TRIED = 16
+"""Positions that a model is tried with before it is trained."""
 
 ModelMaker = Callable[[GPTConfig], GPTModel]
 OptimizerMaker = Callable[[GPTModel, OptimConfig], torch.optim.Optimizer | Optimizer]
@@ -84,9 +88,20 @@ class Code:
         """The model, to be given weights. Raises InputError where it is none."""
         if self.make_model is None:
             return GPTModel(config)
-        model: Any = self.make_model(config)
+        model: Any = self._call("model", self.make_model, config)
         self._check(model, config)
         return model
+
+    def _call(self, what: str, make: Callable[..., Any], *arguments: Any) -> Any:
+        """What the user's `make` returns. Raises InputError where it does not take the arguments that it gets."""
+        try:
+            inspect.signature(make).bind(*arguments)
+        except TypeError as error:
+            names = ", ".join(type(argument).__name__ for argument in arguments)
+            raise self._wrong(f"what makes the {what} is called with ({names}), but {error}") from None
+        except ValueError:  # a class in C tells no signature
+            pass
+        return make(*arguments)
 
     def _check(self, model: Any, config: GPTConfig) -> None:
         if not isinstance(model, nn.Module):
@@ -101,21 +116,40 @@ class Code:
         if hidden is None:
             raise self._wrong("the model has no method hidden(ids), which gives what output_head sees, (B, T, C)")
         model.eval()
+        length = min(TRIED, config.context_length)
+        ids = torch.arange(length)[None] % config.vocab_size  # (1, T)
         with torch.no_grad():
-            shape = tuple(hidden(torch.zeros(1, 2, dtype=torch.int64)).shape)
-        if shape != (1, 2, head.in_features):
-            rule = f"must give {(1, 2, head.in_features)}, what output_head sees"
-            raise self._wrong(f"the model's hidden(ids) gives {shape} for ids of (1, 2), but {rule}")
+            found = hidden(ids)
+            shape = tuple(found.shape) if isinstance(found, torch.Tensor) else None
+            if shape != (1, length, head.in_features):
+                gives = shape or repr(found)
+                rule = f"must give {(1, length, head.in_features)}, what output_head sees"
+                raise self._wrong(f"the model's hidden(ids) gives {gives} for ids of (1, {length}), but {rule}")
+            self._refuse_foresight(found, hidden, ids)
+
+    def _refuse_foresight(self, found: torch.Tensor, hidden: Any, ids: torch.Tensor) -> None:
+        """Raises InputError where what a position gives depends on later ids, among them the one to be predicted."""
+        if ids.shape[1] < 2:
+            return
+        changed = torch.cat([ids[:, :-1], ids[:, :1]], dim=1)  # the last id is another one
+        before, after = found[:, :-1], hidden(changed)[:, :-1]
+        if not torch.allclose(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max())):
+            raise self._wrong(
+                "the model sees the future: hidden(ids) at a position changes with the ids after it, and the next one "
+                "is what it has to predict; mask what comes later"
+            )
 
     def optimizer(self, model: GPTModel, optim: OptimConfig) -> Optimizer:
         """The optimiser of `model`. Raises InputError where it is none."""
         if self.make_optimizer is None:
             return make_optimizer(model, optim)
-        optimizer: Any = self.make_optimizer(model, optim)
+        optimizer: Any = self._call("optimiser", self.make_optimizer, model, optim)
         if isinstance(optimizer, Optimizer):
             return optimizer
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise self._wrong(f"the optimiser is {optimizer!r}, but must be a torch.optim.Optimizer")
+        if inspect.signature(optimizer.step).parameters["closure"].default is inspect.Parameter.empty:
+            raise self._wrong(f"{type(optimizer).__name__} needs a closure, which it does not get: take another one")
         named = dict(model.named_parameters())
         return with_average([TorchOptimizer(optimizer, named, optim.learning_rate)], model, optim)
 
@@ -126,14 +160,14 @@ class Code:
             yield
         except InputError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             line = self._line_of(error)
             if line is None:
                 raise
             what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
             raise InputError(f"{self.path}, line {line}: {type(error).__name__}: {what}; mend the file") from error
 
-    def _line_of(self, error: Exception) -> int | None:
+    def _line_of(self, error: BaseException) -> int | None:
         if isinstance(error, SyntaxError) and error.filename == str(self.path):
             return error.lineno
         frames = traceback.walk_tb(error.__traceback__)

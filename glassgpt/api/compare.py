@@ -4,13 +4,14 @@ A run of every variant a seed, in the order A B, B A, A B, ...: a machine that g
 With equal tokenizer, batch and context the runs of a seed see the same batches.
 """
 
+import dataclasses
 import json
 import re
 import shutil
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +89,8 @@ class Comparison:
     """Where the runs are kept, if they are."""
     interval: float = INTERVAL
     false_verdicts: float = FALSE_VERDICTS
+    arithmetic: dict[str, Any] = field(default_factory=dict)
+    """Settings of section run that all variants were given, so that the same code computes them."""
 
     def to_dict(self) -> dict[str, Any]:
         """What `glassgpt compare --json` prints and compare.json holds."""
@@ -104,6 +107,7 @@ class Comparison:
             "false_verdicts": self.false_verdicts,
             "comparisons": len(self.variants) - 1,
             "directory": str(self.directory) if self.directory else None,
+            "arithmetic": self.arithmetic,
             "variants": variants,
         }
 
@@ -178,7 +182,9 @@ def compare(
             for name, arguments in chosen.items():
                 only_start = _arguments(arguments, AT_THE_END, {"steps": 1})
                 train(sources, **only_start, out=Path(scratch, "first", _slug(name)))
-            at_the_end = {} if minutes is not None else AT_THE_END
+            shared = _shared_arithmetic(chosen, [Path(scratch, "first", _slug(name)) for name in chosen])
+            found = dataclasses.replace(found, arithmetic=shared)
+            at_the_end = shared if minutes is not None else AT_THE_END | shared
             arguments = {name: _arguments(chosen[name], at_the_end, length) for name in chosen}
             _train_all(found, sources, arguments, kept or Path(scratch), watcher or Unwatched())
         except (Interrupted, KeyboardInterrupt):
@@ -195,6 +201,7 @@ class _Found:
     failures: dict[str, str]
     seeds: list[int]
     kept: Path | None
+    arithmetic: dict[str, Any] = field(default_factory=dict)
 
     def comparison(self) -> Comparison:
         """What can be said of it, written to compare.json where the runs are kept."""
@@ -209,7 +216,7 @@ class _Found:
                 difference = paired_difference([a for a, _ in bits], [b for _, b in bits], len(others))
                 speed = statistics.median(new.tokens_per_s / old.tokens_per_s for old, new in pairs)
             variants.append(Variant(name, self.scores[name], difference, speed, self.failures.get(name)))
-        comparison = Comparison(variants, self.seeds, self.kept)
+        comparison = Comparison(variants, self.seeds, self.kept, arithmetic=self.arithmetic)
         if self.kept is not None:
             content = json.dumps(comparison.to_dict(), indent=2) + "\n"
             write_atomically(self.kept / "compare.json", content.encode())
@@ -285,6 +292,19 @@ def _one_text(chosen: Mapping[str, Mapping[str, Any]], text: list[str]) -> list[
     if "-" in basis[0]:
         raise InputError("standard input can be read once only, and a comparison reads it often: save it in a file")
     return basis[0]
+
+
+def _shared_arithmetic(chosen: Mapping[str, Mapping[str, Any]], first_runs: Sequence[Path]) -> dict[str, Any]:
+    """Settings of section run that let the same code compute every variant.
+
+    The native step knows the built-in model alone. Beside a model of the user's own it would tell how fast C++ is, and
+    in which arithmetic it computes. Empty where all have one already, and where the user chose.
+    """
+    runs = [settings.read_yaml(run / "config.yaml")["run"] for run in first_runs]
+    is_given = any("kernel" in (arguments.get("run") or {}) for arguments in chosen.values())
+    if is_given or len({run["kernel"] for run in runs}) == 1:
+        return {}
+    return {"kernel": "torch", "dtype": next(run["dtype"] for run in runs if run["kernel"] == "torch")}
 
 
 def _arguments(arguments: Mapping[str, Any], run: Mapping[str, Any], length: Mapping[str, Any]) -> dict[str, Any]:

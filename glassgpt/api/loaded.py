@@ -79,8 +79,12 @@ class GPT:
         repetition_penalty: float = 1.0,
         stop: str | Sequence[str] = (),
         seed: int = 1337,
+        sequence: int = 0,
     ) -> Iterator[str]:
-        """The text that follows `prompt`, piece by piece, each of whole characters; it ends before a `stop` string."""
+        """The text that follows `prompt`, piece by piece, each of whole characters; it ends before a `stop` string.
+
+        Several texts of one seed differ in `sequence`.
+        """
         sampling = Sampling(
             temperature=temperature,
             top_k=top_k,
@@ -90,7 +94,7 @@ class GPT:
             seed=seed,
         )
         stop_strings = StopStrings([stop] if isinstance(stop, str) else stop)
-        return self.decode_stream(self.ids(prompt, max_new_tokens, sampling), stop_strings)
+        return self.decode_stream(self.ids(prompt, max_new_tokens, sampling, sequence), stop_strings)
 
     def generate(
         self,
@@ -104,6 +108,7 @@ class GPT:
         repetition_penalty: float = 1.0,
         stop: str | Sequence[str] = (),
         seed: int = 1337,
+        sequence: int = 0,
     ) -> str:
         """The prompt and the text that follows it, which ends before the first of the `stop` strings."""
         pieces = self.stream(
@@ -116,6 +121,7 @@ class GPT:
             repetition_penalty=repetition_penalty,
             stop=stop,
             seed=seed,
+            sequence=sequence,
         )
         return prompt + "".join(pieces)
 

@@ -76,6 +76,7 @@ def new_start(
     elapsed: Callable[[], float],
     code: Code = BUILT_IN,
     phase: Callable[[str], None] = lambda what: None,
+    trust_code: bool = False,
 ) -> Start:
     """Settle every setting of a new run and prepare its text.
 
@@ -84,6 +85,11 @@ def new_start(
     of the run have passed; `phase` is told what is being done. Raises InputError.
     """
     stored = stored_settings(config_file) if config_file else {}
+    if config_file and not trust_code and _is_copied_code(config_file, stored, given):
+        raise InputError(
+            f"{config_file} is of a run with code of its own, which repeating it would run: read "
+            f"{config_file.parent / CODE}, then give --trust-code (in Python trust_code=True)"
+        )
     plan = Settings.from_dict(stored).plan
     own = given.get("run", {}).get("code")
     of_something_else = sources or preset_name or any(given.get(name) for name in ("model", "data", "optim"))
@@ -103,6 +109,9 @@ def new_start(
     if choice:
         merged |= {"model": choice.model | merged["model"], "optim": choice.optim | merged["optim"]}
     prepared = prepare_texts(found.reading.corpus, data, phase)
+    if stored.get("prepared") and not sources and stored["prepared"] != prepared.hash:
+        changed = f"the text, or how it is cut, is not as it was when {config_file} was written"
+        notes.append(f"{changed}: the numbers will be others")
     notes += overlap_note(found.reading.corpus, data)
     vocab_size = merged["model"].setdefault("vocab_size", prepared.tokenizer.vocab_size)
     _fits(int(vocab_size), prepared)
@@ -188,6 +197,12 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def _is_copied_code(config_file: Path, stored: Mapping[str, Any], given: Given) -> bool:
+    """Whether the file is of a run, and names the code that was copied into it; not where other code is given."""
+    copied = (stored.get("run") or {}).get("code") == str(config_file.parent / CODE)
+    return copied and "code" not in given.get("run", {}) and bool(stored.get("prepared"))
 
 
 def _sources(given: Sequence[str], stored: Mapping[str, Any], code: Code) -> list[str]:

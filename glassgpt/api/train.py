@@ -135,10 +135,10 @@ def train(
 
     `text` is what `glassgpt train` takes: files, folders, globs, "-" or "pydoc" (the default). What is given by name
     decides over the sections `model`, `data`, `optim` and `run`, these over `preset`, that over the YAML file
-    `config`. With `resume`, the run in that directory goes on with its own settings; `trust_code` lets it run the
-    code that was copied into it. `model` may also be a class or a function of your own, which is given the GPTConfig,
-    and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`. `documents` are texts to train on
-    instead of files, or a function that gives them.
+    `config`. With `resume`, the run in that directory goes on with its own settings; `trust_code` lets it (or the
+    `config` of such a run) run the code that was copied into it. `model` may also be a class or a function of your own,
+    which is given the GPTConfig, and `optimizer` a function of (model, OptimConfig): see `glassgpt.api.code`.
+    `documents` are texts to train on instead of files, or a function that gives them.
 
     The run ends after `minutes` (10 where neither they nor `steps` nor `tokens` are given), reading and evaluating
     included. They are counted by `clock`, from `began` on it, by default from now.
@@ -166,7 +166,7 @@ def train(
         config_file, out_path = (Path(path) if path is not None else None for path in (config, out))
         start = new_start(
             sources, given, preset_name=preset, config_file=config_file, out=out_path,
-            elapsed=lambda: clock() - began, code=code, phase=watcher.phase,
+            elapsed=lambda: clock() - began, code=code, phase=watcher.phase, trust_code=trust_code,
         )  # fmt: skip
     if resume is not None:
         began = clock()  # only the first start of a run counts

@@ -200,7 +200,13 @@ def report(found: "Comparison", console: Console) -> None:
         f"difference: mean over pairs of runs with one seed, variant minus {baseline.name}; below 0 is better",
         f"verdict: p below {found.false_verdicts} (Student's t{several}), so that equals seldom get one",
         *(f"{variant.name} failed, {variant.failure}" for variant in others if variant.failure),
+        *([_arithmetic(found.arithmetic)] if found.arithmetic else []),
         *([f"the runs are in {found.directory}"] if found.directory else []),
     ]
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
+
+
+def _arithmetic(shared: dict[str, Any]) -> str:
+    """What all variants were given, and why."""
+    return f"PyTorch computes all steps, in {shared['dtype']}: the native step does not know every variant's model"

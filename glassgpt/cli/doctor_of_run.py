@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from glassgpt import settings
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.cli.page import Page
 from glassgpt.cli.words import command, number
@@ -36,6 +37,8 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     resumes = any("--resume" in finding.do for finding in found) and record.run.checkpoints()
     damaged = any("checkpoint" in finding.what for finding in found)
     after = ["train", "--resume", path] if resumes else ["train", "book.txt"] if damaged else ["generate", path]
+    if path in after and (path / CODE).is_file():
+        after.append("--trust-code")
     page.line(f"\nNext: {command(*after)}")
     return 0
 

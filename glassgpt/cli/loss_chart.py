@@ -76,8 +76,9 @@ def loss_chart(
         for row in range(max(0, top), min(4 * height - 1, bottom) + 1):
             cells[row // 4][column // 2] |= DOTS[column % 2][row % 4]
     rows = [Text("".join(chr(0x2800 + dots) if dots else " " for dots in row)) for row in cells]
-    begin = f"from {training[0][1]:.2f}"
-    if training[0][1] > high and not rows[0].plain[: len(begin) + 1].strip():  # the scale begins below
+    highest = training[0][1] if training else low
+    begin = f"from {highest:.2f}"
+    if highest > high and not rows[0].plain[: len(begin) + 1].strip():  # the scale begins below
         rows[0].plain = begin + rows[0].plain[len(begin) :]
     for step, loss in validation:
         row, column = rows[y(loss, height)], x(step, columns)

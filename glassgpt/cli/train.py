@@ -1,8 +1,10 @@
 """`glassgpt train`: a text in, a GPT out."""
 
+import contextlib
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,6 +16,9 @@ from glassgpt.cli.words import command
 from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
 from glassgpt.config import preset as preset_values
 from glassgpt.settings import InputError
+
+if TYPE_CHECKING:
+    from glassgpt.api.train import Run
 
 
 def train(
@@ -98,13 +103,14 @@ def train(
             with interruptible_imports():
                 from glassgpt.api.train import train as train_run
 
-            run = train_run(
+            run = (_printing_aside(train_run) if as_json else train_run)(
                 text, minutes=minutes, steps=steps, tokens=tokens, preset=preset, tokenizer=tokenizer, seed=seed,
                 out=out, resume=resume, config=config, trust_code=trust_code, listener=view, began=began(),
                 model=given["model"], data=given["data"], optim=given["optim"], run=given["run"],
             )  # fmt: skip
     except Interrupted as stopped:
-        view.line(f"{stopped}; everything is saved. Go on with:\n  {command('train', '--resume', view.directory)}")
+        again = command("train", "--resume", view.directory, *view.resume_trust)
+        view.line(f"{stopped}; everything is saved. Go on with:\n  {again}")
         return 130
     view.finished(run)
     if as_json:
@@ -129,3 +135,13 @@ def _refuse_early(given: dict[str, dict[str, Any]], named: dict[str, Any], prese
     settings.typed(SECTIONS["optim"], given["optim"], "optim", OTHER_TOOLS)
     settings.build(SECTIONS["data"], given["data"], "data", OTHER_TOOLS)
     settings.build(SECTIONS["run"], given["run"] | named, "run", OTHER_TOOLS)
+
+
+def _printing_aside(train: "Callable[..., Run]") -> "Callable[..., Run]":
+    """`train`, and what the user's own code prints goes to standard error: standard output is for JSON alone."""
+
+    def printing_aside(*arguments: Any, **settings: Any) -> "Run":
+        with contextlib.redirect_stdout(sys.stderr):
+            return train(*arguments, **settings)
+
+    return printing_aside

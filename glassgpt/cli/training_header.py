@@ -41,7 +41,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         (
             "training",
             f"{about}{costs.steps:,} steps of {optim.batch_size} x {model.context_length} tokens: "
-            f"{count(costs.tokens)} tokens, {epochs:.1f} epochs; {optim.name}, learning rate {optim.learning_rate:g}",
+            f"{count(costs.tokens)} tokens, {epochs:.1f} epochs; {_optimizer(start)}",
         ),
         ("machine", f"{where}: {count(costs.tokens_per_s)} tokens/s"),
         (
@@ -55,6 +55,13 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         *(("note", note) for note in start.notes),
     ]
     return [f"  {name:<10}{value}" for name, value in rows]
+
+
+def _optimizer(start: "Start") -> str:
+    optim = start.settings.optim
+    if start.code.make_optimizer:
+        return f"an optimiser of your own (its rates times the share of {optim.learning_rate:g} that the schedule has)"
+    return f"{optim.name}, learning rate {optim.learning_rate:g}"
 
 
 def _warnings(start: "Start", costs: "Costs") -> list[tuple[str, str]]:

@@ -56,7 +56,8 @@ class PlainView:
         self.began = (0, 0.0)  # step and seconds before the first step of this process
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
-        self.trust: tuple[str, ...] = ()  # what opening the run takes
+        self.trust: tuple[str, ...] = ()  # what opening the run takes, where its model is one's own
+        self.resume_trust: tuple[str, ...] = ()  # and what going on takes
         self.on = ""  # which part of the validation text is evaluated on the way
 
     @property
@@ -91,7 +92,8 @@ class PlainView:
         self.began = (start.step, elapsed)
         self.budget = costs.seconds if start.by_the_clock else None
         self.trust = ("--trust-code",) if start.code.make_model else ()
-        self.on = " on a part of the validation text" if validated_tokens < start.prepared.facts.val_tokens else ""
+        self.resume_trust = ("--trust-code",) if start.code.source is not None else ()
+        self.on = " (of a part)" if validated_tokens < start.prepared.facts.val_tokens else ""
         for row in header(start, costs, validated_tokens, elapsed):
             self.line("\n".join(wrapped(row, self.width, INDENT)))
         facts, score = start.choice.facts if start.choice else None, costs.bits_per_byte

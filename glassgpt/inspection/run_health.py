@@ -158,7 +158,7 @@ def _never_fell(record: RunRecord) -> Iterator[Finding]:
     if len(losses) < FEW_LINES:
         return
     first, last = losses[0], statistics.median(losses[-max(3, len(losses) // 10) :])
-    if last > 0.97 * first:
+    if last > 0.97 * first and min(losses) > 0.9 * first:
         yield Finding(
             "the loss never fell", f"{first:.3f} nats a token at the first step, {last:.3f} at the end",
             "try a tenth of --optim.learning-rate, then ten times of it; check that the text is what you mean",
@@ -172,7 +172,7 @@ def _diverged(record: RunRecord) -> Iterator[Finding]:
         return
     medians = [statistics.median(losses[n : n + size]) for n in range(len(losses) - size + 1)]
     lowest = min(medians)
-    if medians[-1] > 1.1 * lowest and medians[-1] > lowest + 0.1 and medians[-1] <= 0.97 * losses[0]:
+    if medians[-1] > 1.1 * lowest and medians[-1] > lowest + 0.1 and lowest <= 0.9 * losses[0]:
         step = record.lines[medians.index(lowest)].step
         yield Finding(
             "the training loss rose again", f"{lowest:.3f} nats a token at step {step:,}, {medians[-1]:.3f} at the end",
@@ -185,7 +185,8 @@ def _overfitted(record: RunRecord) -> Iterator[Finding]:
     if len(scores) < 2:
         return
     (best, step), (last, last_step) = min(scores), scores[-1]
-    if step < last_step and last > WORSE * best:
+    rose = any(_diverged(record))
+    if step < last_step and last > WORSE * best and not rose:
         passes = f", after {record.epochs:.1f} passes over the text" if record.epochs else ""
         yield Finding(
             "it learned its text by heart",

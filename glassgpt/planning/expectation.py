@@ -36,17 +36,17 @@ def writing_samples() -> list[WritingSample]:
     return sorted((WritingSample(**entry) for entry in listed), key=lambda sample: (sample.source, sample.share))
 
 
-FAR = 1.5
-"""How many times another score a sample may have and still tell something of one."""
+FAR = 3
+"""How many times harder a sample's text may be, by its n-gram score, and still tell something of another."""
 
 
 def nearest(bits_per_byte: float, ngram: float, repetition: float) -> WritingSample | None:
     """The sample that comes closest to a score on a text: of the text most like it, the one most as good.
 
-    None where its own score is so far off that it would mislead.
+    None where that text is so much harder or easier that it would mislead.
     """
     samples = writing_samples()
     alike = min(abs(sample.repetition - repetition) for sample in samples)
     of_that = [sample for sample in samples if abs(sample.repetition - repetition) == alike]
     found = min(of_that, key=lambda sample: abs(math.log(sample.share * ngram / bits_per_byte)))
-    return found if 1 / FAR < found.bits_per_byte / bits_per_byte < FAR else None
+    return found if 1 / FAR < found.ngram / ngram < FAR else None

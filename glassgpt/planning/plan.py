@@ -1,9 +1,10 @@
 """One answer to "what is this model and what does it cost?", from its config alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glassgpt.config import GPTConfig, OptimConfig, RunConfig
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.planning import flops, memory, parameters
 
 
@@ -36,9 +37,16 @@ class Plan:
         }
 
 
-def plan(config: GPTConfig, optim: OptimConfig | None = None, run: RunConfig | None = None) -> Plan:
-    """What `config` is and costs; training memory is for the batch of `optim` (None: its defaults) computed as `run`
-    says (None: in fp32 by PyTorch)."""
+def plan(
+    config: GPTConfig | Mapping[str, Any] | str, optim: OptimConfig | None = None, run: RunConfig | None = None
+) -> Plan:
+    """What `config`, also as a dictionary or the name of a preset, is and costs.
+
+    Training memory is for the batch of `optim` (None: its defaults) computed as `run` says (None: in fp32 by PyTorch).
+    Raises InputError for a preset that there is not, and for a dictionary that is no config.
+    """
+    if not isinstance(config, GPTConfig):
+        config = GPTConfig.from_dict(preset(config) if isinstance(config, str) else config)
     optim = optim or OptimConfig()
     return Plan(
         parameters=parameters.parameters(config),

@@ -114,6 +114,8 @@ def refuse_missing(sources: Sequence[str]) -> None:
 
 def collect_documents(texts: Iterable[str], options: ReadOptions | None = None) -> Reading:
     """The texts that a program gives, each a document. Raises InputError for anything else, and for none at all."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InputError(f"{GIVEN} gave {texts!r:.60}, but must give texts one by one, such as a list of str")
     reading = _Reader(options or ReadOptions()).reading
     try:
         for text in texts:

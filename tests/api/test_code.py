@@ -121,7 +121,9 @@ def test_an_interrupted_run_of_code_resumes_bit_for_bit(story_file: Path) -> Non
         trained(story_file, SQUARED_RELU + MOMENTUM, out="parts", listener=StopAt(7))
     glassgpt.train(resume="parts", trust_code=True)
     assert sums("parts") == sums("whole")
-    glassgpt.train(config="whole/config.yaml", out="again")
+    with pytest.raises(InputError, match=r"which repeating it would run: read whole/code.py, then give --trust-code"):
+        glassgpt.train(config="whole/config.yaml", out="again")
+    glassgpt.train(config="whole/config.yaml", out="again", trust_code=True)
     assert sums("again") == sums("whole"), "config.yaml finds the code beside it"
 
 
@@ -233,7 +235,13 @@ def test_the_variant_of_the_readme_trains(story_file: Path) -> None:
         ("def make_model(config):\n    return config.n_embd\n", r"variant\.py, line 2: AttributeError: .*n_embd"),
         (BIGRAM.replace("bias=False", "bias=True"), r"output_head is Linear.* must be torch\.nn\.Linear\(C, 257, bias"),
         (BIGRAM.replace("hidden", "forward"), r"no method hidden\(ids\)"),
-        (BIGRAM.replace("embedding(ids)", "output_head(self.embedding(ids))"), r"gives \(1, 2, 257\).*\(1, 2, 16\)"),
+        (BIGRAM.replace("embedding(ids)", "output_head(self.embedding(ids))"), r"gives \(1, 16, 257\).*\(1, 16, 16\)"),
+        (BIGRAM.replace("self.embedding(ids)", "self.embedding(ids.roll(-1, 1))"), "sees the future"),
+        (BIGRAM.replace("return self.embedding(ids)", "pass"), r"gives None.*must give \(1, 16, 16\)"),
+        ("def make_model():\n    pass", r"called with \(GPTConfig\), but too many positional arguments"),
+        ("import sys\nsys.exit(3)", "line 2: SystemExit: 3"),
+        ("import torch\ndef make_optimizer(model, optim):\n    return torch.optim.LBFGS(model.parameters())",
+         "LBFGS needs a closure"),
         (BIGRAM.replace("return self.embedding", "return 1 / 0, self.embedding"), r"line 11: ZeroDivisionError"),
         ("def make_optimizer(model, optim):\n    return 3\n", r"the optimiser is 3, but must be a torch\.optim"),
     ],
@@ -285,7 +293,9 @@ def test_documents_of_ones_own_are_trained_on_and_found_again_on_resume(tmp_path
 
 
 def test_documents_that_cannot_be_used_are_one_line(story_file: Path) -> None:
-    for wrong, says in (([], "gave no text"), (["a", 3], "gave 3, but each document must be text"), (["a"] * 9, "few")):
+    one = ("one text", "gave 'one text', but must give texts one by one")
+    of_numbers = (["a", 3], "gave 3, but each document must be text")
+    for wrong, says in (([], "gave no text"), one, of_numbers, (["a"] * 9, "few")):
         with pytest.raises(InputError, match=says):
             glassgpt.train(documents=wrong, steps=1)
     with pytest.raises(InputError, match="keep one of the two"):

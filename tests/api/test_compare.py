@@ -14,6 +14,7 @@ import glassgpt
 from glassgpt import InputError
 from glassgpt.api.compare import ComparisonStopped, Score, Unwatched
 from glassgpt.api.train import Listener, Silent
+from glassgpt.native.compiled import tier
 from glassgpt.text.stories import write_stories
 from glassgpt.training.loop import TrainingFailed
 
@@ -74,6 +75,7 @@ def test_a_hundredth_of_the_learning_rate_is_worse_and_other_first_weights_are_n
         ["base.yaml", "slow.yaml", "noise/noise.yaml"], steps=20, seeds=4, out="kept", watcher=order
     )
     base, slow, noise = found.variants
+    assert found.arithmetic == ({"kernel": "torch", "dtype": "fp32"} if tier() else {}), "noise is a model of one's own"
     assert (slow.verdict, noise.verdict) == ("worse", "cannot tell")
     assert slow.difference is not None
     assert slow.difference.low > 0
@@ -84,7 +86,9 @@ def test_a_hundredth_of_the_learning_rate_is_worse_and_other_first_weights_are_n
 
     # Whatever ran before it in this process, a run is the one that `train` makes.
     for name, score in (("base", base.scores[3]), ("slow", slow.scores[2])):
-        alone = glassgpt.train(config=f"{name}.yaml", steps=20, seed=score.seed, out=f"alone-{name}")
+        alone = glassgpt.train(
+            config=f"{name}.yaml", steps=20, seed=score.seed, out=f"alone-{name}", run=found.arithmetic
+        )
         assert alone.bits_per_byte == score.bits_per_byte
         assert (score.tokens, score.parameters) == (20 * 8 * 32, alone.measured.parameters)
     kept = json.loads(Path("kept/compare.json").read_text())

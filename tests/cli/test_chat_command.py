@@ -128,7 +128,9 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_the_history_is_kept(model: st
     again.wait_for(PROMPT)
     again.press(UP + UP)
     again.wait_for("One fox")
-    again.press(CTRL_C)
+    again.press(CTRL_C)  # clears the line
+    again.wait_for(PROMPT)
+    again.press(CTRL_D)
     rest, code = again.end()
     assert code == 0
     assert "Next: glassgpt generate" in rest

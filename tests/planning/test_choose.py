@@ -169,6 +169,7 @@ def test_the_sample_that_is_shown_is_of_the_text_most_alike_and_as_good() -> Non
         assert expectation.nearest(1.001 * sample.bits_per_byte, sample.ngram, sample.repetition) == sample
         harder = expectation.nearest(2 * sample.bits_per_byte, 2 * sample.ngram, sample.repetition)
         assert harder == sample, "of a text twice as hard, twice the score is as good"
+    assert expectation.nearest(0.22, 0.3, 0.86) is None, "stories of a small grammar are like none of them"
     for source in {sample.source for sample in samples}:
         of_it = [sample for sample in samples if sample.source == source]
         assert expectation.nearest(0.01, of_it[0].ngram, of_it[0].repetition) == of_it[0]
