@@ -33,10 +33,14 @@ BASE = {"min": 60, "minutes": 60, "h": 3600, "%": 0.01, "kB": 1e3, "MB": 1e6, "G
 """What one of a unit is in the unit of the history, where they differ: seconds, shares, bytes."""
 UNITS = (
     r"(?:[mµ]s|s|seconds?|min|minutes?|h|hours?|(?:k |M )?tokens/s|tokens a second|tok/s|[kMG]i?B(?:/s)?|bytes|%|times"
-    r"|x|×|bits per byte|bpb|nats|[GT]FLOP/s)(?![\w/])"
+    r"|x|×|percent|words (?:a|per) second|bits per byte|bpb|nats|[GT]FLOP/s)(?![\w/])"
 )
 NUMBER = r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?"
-FIGURE = re.compile(rf"{NUMBER}[ \u00a0-]?{UNITS}|(?<![\w.])\d+\.\d+|\w+ times (?:as|faster|slower|smaller|larger)\b")
+FIGURE = re.compile(
+    rf"{NUMBER}[ \u00a0-]?{UNITS}|(?<![\w.])\d+\.\d+|\w+ times (?:as|faster|slower|smaller|larger)\b"
+    r"|\b(?:twice|half) (?:as (?:fast|slow|large|small|long)|the (?:memory|time|speed|size))\b|\borders? of magnitude\b",
+    re.IGNORECASE,
+)
 LINK = re.compile(r'\[(?P<shown>[^\]]*)\]\((?P<target>[^)\s]+)(?:\s+"(?P<place>[^"]*)")?\)', re.DOTALL)
 EVIDENCE = re.compile(r"(?:.*/)?figures\.md#l(\d+)")
 CODE = re.compile(r"^```.*?^```|`[^`]*`", re.DOTALL | re.MULTILINE)
@@ -106,6 +110,10 @@ def test_each_figure_is_what_a_line_of_the_history_says(page: Path) -> None:
         ("It takes 72 s.", "72 s has no evidence"),
         ("Half of it, 0.87, is ours.", "0.87 has no evidence"),
         ("Three times faster than before.", "Three times faster has no evidence"),
+        ("It is twice as fast as before.", "twice as fast has no evidence"),
+        ("Half the memory of others.", "Half the memory has no evidence"),
+        ("An order of magnitude faster.", "order of magnitude has no evidence"),
+        ("It costs 20 percent less.", "20 percent has no evidence"),
         ("Up to 12 GB/s, 4x, 90 % and 1,200 tokens/s.", "12 GB/s has no evidence"),
         ("[72 s](docs/log.md#2026) of it", "72 s has no evidence"),
         ('[4.27 times](docs/figures.md#l1 "cases 8m ratio")', "line 1 says 4.5"),
