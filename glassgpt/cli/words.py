@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
 import time
 import unicodedata
 
@@ -25,7 +24,9 @@ def printable(text: str) -> str:
 def command(*arguments: object) -> str:
     """A command line of ours to be typed, quoted as this system's shells want it."""
     words = ["glassgpt", *map(str, arguments)]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    if os.name == "nt":
+        return " ".join(f'"{word}"' if not word or re.search(r"[\s&|<>^]", word) else word for word in words)
+    return shlex.join(words)
 
 
 class WordWrap:

@@ -38,7 +38,8 @@ UNITS = (
 NUMBER = r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?"
 FIGURE = re.compile(
     rf"{NUMBER}[ \u00a0-]?{UNITS}|(?<![\w.])\d+\.\d+|\w+ times (?:as|faster|slower|smaller|larger)\b"
-    r"|\b(?:twice|half) (?:as (?:fast|slow|large|small|long)|the (?:memory|time|speed|size))\b|\borders? of magnitude\b",
+    r"|\b(?:twice|half) (?:as (?:fast|slow|large|small|long)|the (?:memory|time|speed|size))\b"
+    r"|\borders? of magnitude\b",
     re.IGNORECASE,
 )
 LINK = re.compile(r'\[(?P<shown>[^\]]*)\]\((?P<target>[^)\s]+)(?:\s+"(?P<place>[^"]*)")?\)', re.DOTALL)

@@ -103,7 +103,7 @@ def test_a_part_that_is_locked_or_packed_unusually_is_refused() -> None:
 def test_a_large_document_is_read_in_little_memory(form: str) -> None:
     program = f"""
 import sys, tracemalloc
-sys.path[:0] = {sys.path[:2]!r}
+sys.path = {sys.path!r}
 from test_format_of_a_file import large
 from format_files import Counting
 from glassgpt.text.formats import FormatOptions, read_file
