@@ -108,10 +108,6 @@ class Corpus:
 
         Raises Full where the corpus has all that it takes.
         """
-        if "\r" in text or self._carriage:
-            text = self._carriage + text
-            self._carriage = "\r" if text.endswith("\r") else ""  # a line feed may follow
-            text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
         self._pending.append(text)
         self._n_pending += len(text)
         if self._n_pending >= _PIECE:
@@ -119,10 +115,7 @@ class Corpus:
 
     def end_document(self) -> None:
         """End the current document. Nothing but white space is none, and what was there before is counted, not kept."""
-        if self._carriage:
-            self._carriage = ""
-            self.write("\n")
-        self._flush()
+        self._flush(is_last=True)
         if not self._has_text:
             self._undo_document()
             return
@@ -143,7 +136,6 @@ class Corpus:
         self._document_digest = hashlib.sha256()
         self._has_text = False
         self._after_space = True
-        self._carriage = ""
 
     def _undo_document(self) -> None:
         self._clear_pending()
@@ -160,10 +152,13 @@ class Corpus:
         self._pending: list[str] = []
         self._n_pending = 0
 
-    def _flush(self) -> None:
-        """Write what is pending."""
+    def _flush(self, is_last: bool = False) -> None:
+        """Write what is pending, all but a carriage return at its end that a line feed may follow."""
         text = "".join(self._pending)
         self._clear_pending()
+        if text.endswith("\r") and not is_last:
+            text = text[:-1]
+            self._pending.append("\r")
         if not text:
             return
         try:
@@ -171,10 +166,14 @@ class Corpus:
         except UnicodeEncodeError:
             text = _SURROGATE.sub("\ufffd", text)
             data = text.encode()
+        n_characters = len(text)
+        if b"\r" in data:  # in bytes, where it takes a tenth of the time
+            n_characters -= data.count(b"\r\n")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         is_full = self._max_bytes is not None and self.n_bytes + len(data) > self._max_bytes
         if self._max_bytes is not None and is_full:
             text = data[: self._max_bytes - self.n_bytes].decode(errors="ignore")
-            data = text.encode()
+            data, n_characters = text.encode(), len(text)
         self._has_text = self._has_text or not (text.isspace() or not text)
         self._document_digest.update(data)
         self._count_words(data)
@@ -185,7 +184,7 @@ class Corpus:
             self._file.seek(self.n_bytes)
             self._file.write(data)
         self.n_bytes += len(data)
-        self.n_characters += len(text)
+        self.n_characters += n_characters
         if is_full:
             raise Full
 
