@@ -4,10 +4,10 @@ The text of a special token, such as <|endoftext|>, is ordinary text here and be
 unless the caller asks otherwise: what people type or what a corpus quotes must not end a document.
 """
 
-import itertools
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from glassgpt.text.vocabulary import GPT2_SPLIT, Kind, Vocabulary
 
 Ids = np.ndarray[tuple[int], np.dtype[Any]]
 
-TASKS_AT_ONCE = 16
-"""Tasks of each thread before all wait for the last; between them ids are written and text is read."""
+AHEAD = 8
+"""Tasks for each thread that may wait, so that none is idle while the ids of one are written."""
 
 
 class Tokenizer:
@@ -82,25 +82,27 @@ class Tokenizer:
         Where the second value of a part is true, the token that separates documents comes after it.
         """
         separator = np.array([self.end_of_text], self._dtype)
-        tasks = _tasks(parts)
-        # The calling thread works too: the pattern's engine is fastest on the first thread that used it.
-        with ThreadPoolExecutor(max(1, n_threads - 1)) as others:
-            while now := list(itertools.islice(tasks, TASKS_AT_ONCE * n_threads)):
-                ids = [np.empty(0, self._dtype)] * len(now)
-                waiting = iter(range(len(now)))
 
-                def work(now: list[list[tuple[str, bool]]] = now, ids: list[Ids] = ids, waiting: Any = waiting) -> None:
-                    for n in waiting:
-                        found: list[Ids] = []
-                        for part, is_separated in now[n]:
-                            found += [self._encode_part(part), separator][: 1 + is_separated]
-                        ids[n] = np.concatenate(found)
+        def encode(task: list[tuple[str, bool]]) -> Ids:
+            found: list[Ids] = []
+            for part, is_separated in task:
+                found += [self._encode_part(part), separator][: 1 + is_separated]
+            return np.concatenate(found)
 
-                working = [others.submit(work) for _ in range(n_threads - 1)]
-                work()
-                for other in working:
-                    other.result()  # raises what went wrong there
-                yield from ids
+        # Threads of their own, while this one reads on and writes: where it encoded too, two threads sometimes met in
+        # one copy of the pattern's engine, which doubled the processor time of both.
+        with ThreadPoolExecutor(n_threads) as pool:
+            waiting: deque[Future[Ids]] = deque()
+            try:
+                for task in _tasks(parts):
+                    waiting.append(pool.submit(encode, task))
+                    if len(waiting) > AHEAD * n_threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of the ids. Raises InputError for an id that the vocabulary does not have."""
