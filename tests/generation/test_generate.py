@@ -174,8 +174,10 @@ def test_a_cache_filled_in_pieces_gives_the_logits_of_one_pass(shape: str) -> No
     with torch.no_grad():
         whole = model(ids)
         pieces = torch.cat([model(piece, cache) for piece in ids.split([5, 1, 1, 4, 3], dim=1)], dim=1)
+        exact = model.double()(ids)
     assert [layer.length for layer in cache] == [14] * model.config.n_layers
-    assert (whole - pieces).abs().max() <= 1e-5 * max(1, whole.abs().max())
+    rounding = (whole - exact).abs().max()  # of one pass; these weights are large, and some amplify it
+    assert (whole - pieces).abs().max() <= 1e-5 * max(1, whole.abs().max()) + rounding
 
 
 def test_a_cleared_cache_starts_again_and_a_full_one_says_so() -> None:
