@@ -19,15 +19,13 @@ from torch import Tensor
 
 from glassgpt.checkpoint.atomic import write_through, written_aside
 from glassgpt.checkpoint.empty import empty_model
-from glassgpt.checkpoint.huggingface import (
-    check_huggingface_weights,
-    load_huggingface_weights,
-    weights_to_huggingface,
-)
+from glassgpt.checkpoint.huggingface import load_huggingface_weights, weights_to_huggingface
 from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, load_config
 from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
+from glassgpt.checkpoint.names import fitting
 from glassgpt.checkpoint.own_model import CODE, is_builtin, own_config, own_config_values, refusal
-from glassgpt.checkpoint.tensors import WEIGHTS, TensorFile, open_weights, safetensors_parts
+from glassgpt.checkpoint.stored import WEIGHTS, stored_weights
+from glassgpt.checkpoint.tensors import TensorFile, as_torch, safetensors_parts
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
 from glassgpt.model import GPTModel, MultiHeadAttention, RotaryPositions
@@ -103,13 +101,8 @@ def load_model(
             raise refusal(directory)
         return _with_own_weights(make_model(own), directory).to(device, dtype).eval()
     config = load_config(directory)
-    tensors = open_weights(directory)
-    if config.n_layers > len(tensors):
-        raise InputError(f"{directory / CONFIG} says {config.n_layers} layers for {len(tensors)} tensors")
-    model = empty_model(config).to(dtype)
-    check_huggingface_weights(model, tensors, str(directory / WEIGHTS))
-
-    model = model.to_empty(device=device)
+    tensors = fitting(config, stored_weights(directory), str(directory / WEIGHTS))
+    model = empty_model(config).to(dtype).to_empty(device=device)
     if config.tie_embeddings:
         model.output_head.weight = model.token_embedding.weight
     if config.architecture == "modern":  # derived from the config, not saved, and the same in every block
@@ -117,7 +110,7 @@ def load_model(
         for module in model.modules():
             if isinstance(module, MultiHeadAttention):
                 module.rotary = rotary
-    load_huggingface_weights(model, tensors, str(directory / WEIGHTS))
+    load_huggingface_weights(model, tensors)
     return model.eval()
 
 
@@ -137,7 +130,7 @@ def load_trainer_state(directory: Path) -> TrainerState:
 def _with_own_weights(model: GPTModel, directory: Path) -> GPTModel:
     """The weights under the model's own names. Raises InputError where it has other names or shapes."""
     try:
-        model.load_state_dict(dict(open_weights(directory)))
+        model.load_state_dict({name: as_torch(stored) for name, stored in stored_weights(directory).items()})
     except RuntimeError as error:
         what = " ".join(str(error).split())
         raise InputError(f"{directory / WEIGHTS} does not fit the model that the code makes: {what}") from None

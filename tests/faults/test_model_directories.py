@@ -195,9 +195,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "an unknown type": (entry(dtype="X9"), WEIGHTS),
     "a type that is a number": (entry(dtype=3), WEIGHTS),
-    "float64": (dtype("F64", 8), "is torch.float64, but must be"),
-    "int32": (dtype("I32", 4), "is torch.int32, but must be"),
-    "float8": (dtype("F8_E4M3", 1), "is torch.float8_e4m3fn, but must be"),
+    "float64": (dtype("F64", 8), "is F64, but must be"),
+    "int32": (dtype("I32", 4), "is I32, but must be"),
+    "float8": (dtype("F8_E4M3", 1), "is F8_E4M3, but must be"),
     "a tensor twice": (
         lambda directory: (directory / WEIGHTS).write_bytes(
             safetensors_of(*header_and_data(directory / WEIGHTS), twice="lm_head.weight")
