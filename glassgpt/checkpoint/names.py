@@ -5,7 +5,7 @@ key and value are one fused matrix, with a bias of zeros where ours has none.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,18 +91,20 @@ def places(config: GPTConfig) -> Iterator[Place]:
         yield _place(config, _HEAD, "output_head.weight")
 
 
-def fitting(config: GPTConfig, tensors: Mapping[str, StoredTensor], name: str) -> dict[str, StoredTensor]:
-    """The tensors that a model of `config` takes, under their full names.
+def fitting(
+    config: GPTConfig, tensors: Mapping[str, StoredTensor], name: str, only: Iterable[Place] | None = None
+) -> dict[str, StoredTensor]:
+    """The tensors that a model of `config` takes, at all places or `only` at some, under their full names.
 
     Raises InputError naming the tensor and the file `name` where one is missing, superfluous, or of a wrong
     shape or dtype.
     """
     tensors = _renamed(tensors, config)
-    wanted = {place.theirs: place for place in places(config)}
+    wanted = {place.theirs: place for place in (places(config) if only is None else only)}
     if missing := [theirs for theirs in wanted if theirs not in tensors]:
         raise InputError(f"{name} lacks the tensor {missing[0]}, which its config.json asks for")
-    embedding = next(iter(wanted))
-    written_twice = config.tie_embeddings and _HEAD in tensors
+    embedding = next(places(config)).theirs
+    written_twice = config.tie_embeddings and _HEAD in tensors and embedding in wanted
     if written_twice:  # as some tools do with the matrix that embedding and head share
         wanted[_HEAD] = wanted[embedding]
     if superfluous := [theirs for theirs in tensors if theirs not in wanted]:

@@ -18,6 +18,8 @@ _DTYPE_NAMES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
     torch.bool: "BOOL",
 }  # fmt: skip
+_LINE = 64
+"""Bytes that a processor reads at a time."""
 _READ_ONLY = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16,
@@ -28,22 +30,28 @@ _DTYPES = {name: dtype for dtype, name in _DTYPE_NAMES.items()} | _READ_ONLY
 
 def safetensors_parts(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     """The parts of a safetensors file, in order. Each tensor is written in full, be it a view or shared."""
-    # The widest numbers first: so every tensor starts at a multiple of its own width.
-    by_width = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    # A tensor of a whole number of cache lines (64 bytes) before one of half a line, and so on: so each starts at a
+    # multiple of the largest of these that divides it, and of the width of its numbers. Holes are not allowed.
+    in_order = sorted(tensors, key=lambda name: (-_granule(tensors[name].nbytes), name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name in by_width:
+    for name in in_order:
         tensor = tensors[name]
         start, end = end, end + tensor.numel() * tensor.element_size()
         dtype = _DTYPE_NAMES[tensor.dtype]
         header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % _LINE)
     yield len(text).to_bytes(8, "little")
     yield text
-    for name in by_width:
+    for name in in_order:
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)
         yield flat.view(torch.uint8).numpy().data
+
+
+def _granule(n_bytes: int) -> int:
+    """The largest power of two up to a cache line that divides `n_bytes`."""
+    return _LINE if n_bytes % _LINE == 0 else n_bytes & -n_bytes
 
 
 def as_torch(stored: StoredTensor) -> Tensor:

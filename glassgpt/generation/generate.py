@@ -123,7 +123,7 @@ def next_logits(model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | N
     """Scores (V,) of the token after `ids`, which themselves follow what the cache holds."""
     # The modes are entered here and not around the loops: between two yields the caller's own must hold.
     with torch.inference_mode(), OneDnnLinear():
-        batch = torch.tensor([ids], device=model.output_head.weight.device)  # (1, T)
+        batch = torch.tensor([ids], device=next(model.parameters()).device)  # (1, T)
         hidden = model.hidden(batch) if cache is None else model.hidden(batch, cache)
         last = hidden[:, -1]  # (1, C): only the last position's scores are used
         return model.output_head(last)[0].float().cpu().numpy()
