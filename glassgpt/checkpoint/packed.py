@@ -18,8 +18,8 @@ from glassgpt.checkpoint.huggingface_config import CONFIG, quantized_format, rea
 from glassgpt.checkpoint.names import Place, fitting, places
 from glassgpt.checkpoint.stored import StoredTensor
 from glassgpt.config import GPTConfig
+from glassgpt.native.packing import packed_shapes
 from glassgpt.quantization.formats import Format
-from glassgpt.quantization.panels import packed_shapes
 from glassgpt.settings import InputError
 
 VALUES, SCALES = ".values", ".scales"
@@ -55,7 +55,7 @@ def fitting_packed(
     """
     fitted = {}
     for ours, shape in matrices(config).items():
-        expected = zip((VALUES, SCALES), ("U8", "BF16"), packed_shapes(*shape, kind), strict=True)
+        expected = zip((VALUES, SCALES), ("U8", "BF16"), packed_shapes(kind, *shape), strict=True)
         for ending, dtype, packed_shape in expected:
             tensor = tensors.get(ours + ending)
             if tensor is None:
