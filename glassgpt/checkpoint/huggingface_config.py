@@ -10,7 +10,8 @@ from typing import Any
 
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
-from glassgpt.quantization.formats import GROUP, Format
+from glassgpt.native.packing import GROUPS
+from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.settings import InputError, shown
 
 CONFIG = "config.json"
@@ -138,7 +139,7 @@ def quantized_config(values: Mapping[str, Any], kind: Format) -> dict[str, Any]:
     return {
         **values,
         "model_type": _QUANTIZED + values["model_type"],
-        "quantization_config": {"quant_method": "glassgpt", "format": kind, "group_size": GROUP[kind]},
+        "quantization_config": {"quant_method": "glassgpt", "format": kind, "group_size": GROUPS[kind]},
     }
 
 
@@ -147,10 +148,10 @@ def quantized_format(values: Mapping[str, Any], name: str) -> Format | None:
     given = values.get("quantization_config")
     if not given:
         return None
-    for kind in GROUP:
-        if given == {"quant_method": "glassgpt", "format": kind, "group_size": GROUP[kind]}:
+    for kind in FORMATS:
+        if given == {"quant_method": "glassgpt", "format": kind, "group_size": GROUPS[kind]}:
             return kind
-    ours = f"only GlassGPT's own {' and '.join(GROUP)} can be opened"
+    ours = f"only GlassGPT's own {' and '.join(FORMATS)} can be opened"
     raise InputError(f"{name} has quantization_config {shown(given)}: {ours}; take the model's unquantised weights")
 
 

@@ -19,8 +19,8 @@ from glassgpt.checkpoint.huggingface_config import CONFIG, config_from_huggingfa
 from glassgpt.checkpoint.names import Place, fitting, places
 from glassgpt.checkpoint.stored import WEIGHTS, StoredTensor, stored_weights
 from glassgpt.config import GPTConfig
+from glassgpt.native.packing import packed_shapes
 from glassgpt.quantization.formats import Format
-from glassgpt.quantization.panels import packed_shapes
 from glassgpt.settings import InputError
 
 VALUES, SCALES = ".values", ".scales"
@@ -71,7 +71,7 @@ def fitting_packed(
     """
     fitted = {}
     for ours, shape in matrices(config).items():
-        expected = zip((VALUES, SCALES), ("U8", "BF16"), packed_shapes(*shape, kind), strict=True)
+        expected = zip((VALUES, SCALES), ("U8", "BF16"), packed_shapes(kind, *shape), strict=True)
         for ending, dtype, packed_shape in expected:
             tensor = tensors.get(ours + ending)
             if tensor is None:

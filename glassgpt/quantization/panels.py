@@ -1,56 +1,37 @@
-"""Where the weights of a quantised matrix lie, in memory and in files: as the decoder reads them. No torch here.
-
-16 rows at a time are a panel, and the decoder makes 16 outputs of it at once, one in each lane of a vector. For each
-panel the columns follow one another, 4 at a time, and for each 4 columns the 16 rows: the instructions that multiply
-bytes take 4 neighbours to one sum of 32 bits.
-
-    int8    values[p, j, i, c] = q[16 p + i, 4 j + c] + 128
-    int4    values[p, j, i, c] = q[16 p + i, 8 j + c] + 8, and in the high four bits q[16 p + i, 8 j + 4 + c] + 8
-    scales[p, g, i] is that of row 16 p + i and group g
-
-values (P, K' / 4 or K' / 8, 16, 4) are uint8; scales (P, K' / G, 16) are the bits of bfloat16, as uint16. Rows up to
-16 P and columns up to K' are filled with q = 0, those rows with a scale of 0.
-"""
+"""A matrix as the decoder reads it (`native.packing` has the layout), made here where no native code was built."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from glassgpt.quantization.formats import GROUP, Format
-
-ROWS = 16
-"""Rows of a panel."""
-
-
-def packed_shapes(n_rows: int, n_columns: int, kind: Format) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of values and scales of a matrix (n_rows, n_columns)."""
-    panels, groups = -(-n_rows // ROWS), -(-n_columns // GROUP[kind])
-    a_time = {"int8": 4, "int4": 8}[kind]
-    return (panels, groups * GROUP[kind] // a_time, ROWS, 4), (panels, groups, ROWS)
+from glassgpt.native.compiled import library
+from glassgpt.native.packing import PANEL, PackedMatrix, pack
+from glassgpt.quantization.formats import Format
+from glassgpt.quantization.rounding import quantize_matrix
 
 
-def to_panels(
-    q: NDArray[np.int8], scales: NDArray[np.uint16], kind: Format
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """q (N, K') and scales (N, K' / G) -> values and scales in panels."""
-    missing = ((0, -len(q) % ROWS), (0, 0))
-    q, scales = np.pad(q, missing), np.pad(scales, missing)
-    quads = q.reshape(-1, ROWS, q.shape[1] // 4, 4).swapaxes(1, 2)  # (P, K' / 4, 16, 4)
+def packed(matrix: Tensor, kind: Format) -> PackedMatrix:
+    """matrix (N, K), quantised, in panels of 16 rows; by the native code where it was built."""
+    matrix = matrix.detach().float().cpu()
+    return pack(matrix.numpy(), kind, torch.get_num_threads()) if library() else packed_plainly(matrix, kind)
+
+
+def packed_plainly(matrix: Tensor, kind: Format) -> PackedMatrix:
+    """The same without native code."""
+    q, scales = quantize_matrix(matrix, kind)
+    fill = ((0, -len(q) % PANEL), (0, 0))
+    rows = np.pad(q.numpy(), fill)  # (16 P, K')
+    fours = rows.reshape(-1, PANEL, rows.shape[1] // 4, 4).swapaxes(1, 2)  # (P, K' / 4, 16, 4)
     if kind == "int8":
-        values = quads.view(np.uint8) ^ np.uint8(128)  # + 128, in eight bits
+        values = _bytes(fours, 128)
     else:
-        nibbles = (quads + np.int8(8)).view(np.uint8)
-        values = nibbles[:, ::2] | nibbles[:, 1::2] << np.uint8(4)
-    return np.ascontiguousarray(values), np.ascontiguousarray(scales.reshape(-1, ROWS, scales.shape[1]).swapaxes(1, 2))
+        values = _bytes(fours[:, ::2], 8) | _bytes(fours[:, 1::2], 8) << np.uint8(4)  # (P, K' / 8, 16, 4)
+    bits = np.pad(scales.view(torch.uint16).numpy(), fill)
+    bits = bits.reshape(-1, PANEL, bits.shape[1]).swapaxes(1, 2)  # (P, K' / G, 16)
+    n_rows, n_columns = matrix.shape
+    return PackedMatrix(kind, n_rows, n_columns, np.ascontiguousarray(values), np.ascontiguousarray(bits))
 
 
-def from_panels(
-    values: NDArray[np.uint8], scales: NDArray[np.uint16], kind: Format, n_rows: int
-) -> tuple[NDArray[np.int8], NDArray[np.uint16]]:
-    """What `to_panels` was given."""
-    if kind == "int8":
-        quads = (values ^ np.uint8(128)).view(np.int8)
-    else:
-        pairs = np.stack([values & np.uint8(15), values >> np.uint8(4)], axis=2)  # (P, K' / 8, 2, 16, 4)
-        quads = pairs.reshape(len(values), -1, ROWS, 4).view(np.int8) - np.int8(8)
-    q = quads.swapaxes(1, 2).reshape(len(values) * ROWS, -1)
-    return q[:n_rows], scales.swapaxes(1, 2).reshape(len(scales) * ROWS, -1)[:n_rows]
+def _bytes(numbers: NDArray[np.int8], more: int) -> NDArray[np.uint8]:
+    return numbers.view(np.uint8) + np.uint8(more)

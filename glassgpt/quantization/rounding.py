@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glassgpt.quantization.formats import GROUP, Format
+from glassgpt.native.packing import GROUPS
+from glassgpt.quantization.formats import Format
 
-CANDIDATES = tuple(round(0.70 + 0.04 * step, 2) for step in range(11))
+CANDIDATES = tuple(0.70 + 0.40 / 11 * step for step in range(12))
 """What the scale that takes a group's extreme to -8 is multiplied by, for int4."""
 
 _PIECE = 2**18  # elements that are rounded at a time: they stay in the cache of the processor meanwhile
@@ -35,7 +36,7 @@ def dequantize_matrix(q: Tensor, scales: Tensor, n_columns: int) -> Tensor:
 
 
 def _quantize_rows(matrix: Tensor, kind: Format) -> tuple[Tensor, Tensor]:
-    group = GROUP[kind]
+    group = GROUPS[kind]
     padded = F.pad(matrix.float(), (0, -matrix.shape[1] % group))
     groups = padded.unflatten(1, (-1, group))  # (N, K' / G, G)
     q, scales = (_to_8_bits if kind == "int8" else _to_4_bits)(groups)

@@ -18,20 +18,19 @@ from glassgpt.checkpoint.packed import matrices, open_stored
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile, safetensors_parts
 from glassgpt.model import GPTModel
-from glassgpt.quantization.formats import Format
+from glassgpt.native.packing import unpack
+from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.quantization.modules import quantize
-from glassgpt.quantization.rounding import dequantize_matrix, quantize_matrix
+from glassgpt.quantization.panels import packed
 from glassgpt.settings import InputError
 from glassgpt.text.kinds import train_tokenizer
-
-FORMATS: tuple[Format, ...] = ("int8", "int4")
 
 
 @torch.no_grad()
 def rounded(model: GPTModel, kind: Format) -> GPTModel:
     model = copy.deepcopy(model)
     for matrix in {module.weight for module in model.modules() if type(module) in (nn.Linear, nn.Embedding)}:
-        matrix.copy_(dequantize_matrix(*quantize_matrix(matrix, kind), matrix.shape[1]))
+        matrix.copy_(torch.from_numpy(unpack(packed(matrix, kind))))
     return model
 
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from glassgpt.quantization.formats import GROUP, Format
+from glassgpt.native.packing import GROUPS
+from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.quantization.rounding import CANDIDATES, dequantize_matrix, quantize_matrix
-
-FORMATS: tuple[Format, ...] = ("int8", "int4")
 
 
 def some_matrix(n_rows: int, n_columns: int, seed: int = 0) -> Tensor:
@@ -43,7 +42,7 @@ def next_bfloat16(value: float) -> float:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_group_is_rounded_as_the_plain_version_rounds_it(kind: Format) -> None:
-    group = GROUP[kind]
+    group = GROUPS[kind]
     matrix = some_matrix(7, 3 * group)
     q, scales = quantize_matrix(matrix, kind)
     for row in range(7):
@@ -58,9 +57,9 @@ def test_each_group_is_rounded_as_the_plain_version_rounds_it(kind: Format) -> N
 @pytest.mark.parametrize("kind", FORMATS)
 def test_columns_up_to_a_whole_group_are_filled_with_zeros(kind: Format, n_columns: int) -> None:
     q, scales = quantize_matrix(some_matrix(5, n_columns), kind)
-    padded = math.ceil(n_columns / GROUP[kind]) * GROUP[kind]
+    padded = math.ceil(n_columns / GROUPS[kind]) * GROUPS[kind]
     assert q.shape == (5, padded)
-    assert scales.shape == (5, padded // GROUP[kind])
+    assert scales.shape == (5, padded // GROUPS[kind])
     assert not q[:, n_columns:].any()
     assert dequantize_matrix(q, scales, n_columns).shape == (5, n_columns)
 
@@ -68,7 +67,7 @@ def test_columns_up_to_a_whole_group_are_filled_with_zeros(kind: Format, n_colum
 def test_int8_is_off_by_at_most_half_a_step_and_clips_nothing() -> None:
     matrix = some_matrix(64, 640)
     q, scales = quantize_matrix(matrix, "int8")
-    off = (dequantize_matrix(q, scales, 640) - matrix).abs().unflatten(1, (-1, GROUP["int8"]))
+    off = (dequantize_matrix(q, scales, 640) - matrix).abs().unflatten(1, (-1, GROUPS["int8"]))
     assert bool((off <= 0.5001 * scales.float().unsqueeze(-1)).all())
     assert int(q.abs().max()) == 127
 
@@ -77,7 +76,7 @@ def test_int4_is_nearer_than_with_the_scale_that_keeps_the_extreme() -> None:
     matrix = some_matrix(64, 640)
     q, scales = quantize_matrix(matrix, "int4")
     error = (dequantize_matrix(q, scales, 640) - matrix).square().mean()
-    groups = matrix.unflatten(1, (-1, GROUP["int4"]))
+    groups = matrix.unflatten(1, (-1, GROUPS["int4"]))
     extreme = groups.gather(-1, groups.abs().argmax(-1, keepdim=True))
     keeping = (groups / (extreme / -8)).round().clamp(-8, 7) * (extreme / -8)
     assert error < 0.92 * (keeping - groups).square().mean()
