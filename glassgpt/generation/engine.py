@@ -153,14 +153,19 @@ class Engine:
         self.check(request)
         if request.n != 1:
             raise InputError(f"n is {request.n}, but a stream is of one text: submit the request and step")
-        return self._stream(request)
+        return self._submitted(request)
 
-    def _stream(self, request: Request) -> Iterator[int]:
-        (sequence,) = self.submit(request)
+    def take(self, sequence: TokenSequence) -> Iterator[int]:
+        """The tokens of a submitted text, those that it has and then each as it comes.
+
+        Several texts may be taken by turns; one for whose end nobody waits is cancelled.
+        Raises InputError where its scores are no numbers.
+        """
         n_given = 0
         try:
-            while sequence.finished is None:
-                self.step()
+            while sequence.finished is None or n_given < len(sequence.written):
+                if n_given == len(sequence.written):
+                    self.step()
                 new = sequence.written[n_given:]
                 n_given += len(new)
                 yield from new
@@ -168,3 +173,7 @@ class Engine:
             self.cancel(sequence)
         if sequence.error:
             raise sequence.error
+
+    def _submitted(self, request: Request) -> Iterator[int]:
+        (sequence,) = self.submit(request)
+        yield from self.take(sequence)
