@@ -18,19 +18,20 @@ import torch
 from torch import Tensor
 
 from glassgpt.checkpoint.atomic import write_through, written_aside
-from glassgpt.checkpoint.empty import empty_model
-from glassgpt.checkpoint.huggingface import (
-    check_huggingface_weights,
-    load_huggingface_weights,
-    weights_to_huggingface,
-)
-from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, load_config
+from glassgpt.checkpoint.empty import empty_model, is_builtin
+from glassgpt.checkpoint.huggingface import load_huggingface_weights, weights_to_huggingface
+from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, quantized_config
 from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
-from glassgpt.checkpoint.own_model import CODE, is_builtin, own_config, own_config_values, refusal
-from glassgpt.checkpoint.tensors import WEIGHTS, TensorFile, open_weights, safetensors_parts
+from glassgpt.checkpoint.own_model import CODE, own_config, own_config_values, refusal
+from glassgpt.checkpoint.packed import StoredModel, open_stored
+from glassgpt.checkpoint.quantized import load_packed_weights, weights_to_packed
+from glassgpt.checkpoint.stored import WEIGHTS, stored_weights
+from glassgpt.checkpoint.tensors import TensorFile, as_torch, safetensors_parts
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
 from glassgpt.model import GPTModel, MultiHeadAttention, RotaryPositions
+from glassgpt.quantization.formats import Format
+from glassgpt.quantization.modules import is_quantized
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
 
@@ -53,23 +54,31 @@ def save_checkpoint(
     tokenizer: Tokenizer | None,
     trainer: TrainerState | None = None,
     code: bytes | None = None,
+    quantize: Format | None = None,
 ) -> None:
     """Write a checkpoint that is there in full or not at all; one of the same name is replaced.
 
     `code` is the source that makes the model where it is none of the built-in ones; it is kept beside the weights.
+    With `quantize`, the weights are written as `packed` has it: for use, not for training on.
 
     Raises SaveError where the system refuses, with the partial directory removed and nothing else touched;
-    InputError where the tokenizer has more ids than the model, or `directory` is something else already.
+    InputError where the tokenizer has more ids than the model, `directory` is something else already, or the model
+    cannot be quantised.
     """
     if tokenizer and tokenizer.vocab_size > model.config.vocab_size:
         sizes = f"the tokenizer has {tokenizer.vocab_size} ids, the model only {model.config.vocab_size}"
         raise InputError(f"{sizes}: save the model with the tokenizer that it was trained with")
     _refuse_to_replace_anything_else(directory)
     builtin = is_builtin(model)
+    if is_quantized(model) or (quantize and not builtin):
+        why = "is quantised already" if is_quantized(model) else "is not one of GlassGPT's own"
+        done = "quantised" if quantize else "saved"
+        raise InputError(f"the model {why}: only GPTModel with weights in full can be {done}")
     if builtin:
-        dtype = str(model.token_embedding.weight.dtype).removeprefix("torch.")
+        dtype = "float32" if quantize else str(model.token_embedding.weight.dtype).removeprefix("torch.")
         config = config_to_huggingface(model.config, tokenizer.end_of_text if tokenizer else None, dtype)
-        weights = weights_to_huggingface(model)
+        weights = weights_to_packed(model, quantize) if quantize else weights_to_huggingface(model)
+        config = quantized_config(config, quantize) if quantize else config
     else:
         config, weights = own_config_values(model.config, code is not None), model.state_dict()
     files: dict[str, Iterable[bytes | memoryview]] = {CONFIG: [_json(config)], WEIGHTS: safetensors_parts(weights)}
@@ -94,7 +103,8 @@ def load_model(
     """The model of any Hugging Face directory of a GPT-2, Llama or Qwen3, in evaluation mode.
 
     Its weights are converted to `dtype`; the file is only mapped into memory, not read as a whole beside it. A model
-    of the user's own is made by `make_model`; no code that lies in the directory is run here.
+    of the user's own is made by `make_model`; no code that lies in the directory is run here. A quantised one comes
+    dequantised, so that everything works on it as on any other.
     Raises InputError for a directory that is no model, is damaged, or is of an unsupported kind.
     """
     verify_checkpoint(directory, trainer=False)
@@ -102,14 +112,15 @@ def load_model(
         if make_model is None:
             raise refusal(directory)
         return _with_own_weights(make_model(own), directory).to(device, dtype).eval()
-    config = load_config(directory)
-    tensors = open_weights(directory)
-    if config.n_layers > len(tensors):
-        raise InputError(f"{directory / CONFIG} says {config.n_layers} layers for {len(tensors)} tensors")
-    model = empty_model(config).to(dtype)
-    check_huggingface_weights(model, tensors, str(directory / WEIGHTS))
+    return model_of(open_stored(directory), device, dtype)
 
-    model = model.to_empty(device=device)
+
+def model_of(
+    stored: StoredModel, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> GPTModel:
+    """The built-in model that `stored` holds, in evaluation mode."""
+    config = stored.config
+    model = empty_model(config).to(dtype).to_empty(device=device)
     if config.tie_embeddings:
         model.output_head.weight = model.token_embedding.weight
     if config.architecture == "modern":  # derived from the config, not saved, and the same in every block
@@ -117,7 +128,10 @@ def load_model(
         for module in model.modules():
             if isinstance(module, MultiHeadAttention):
                 module.rotary = rotary
-    load_huggingface_weights(model, tensors, str(directory / WEIGHTS))
+    if stored.format:
+        load_packed_weights(model, stored.tensors, stored.format)
+    else:
+        load_huggingface_weights(model, stored.tensors)
     return model.eval()
 
 
@@ -137,7 +151,7 @@ def load_trainer_state(directory: Path) -> TrainerState:
 def _with_own_weights(model: GPTModel, directory: Path) -> GPTModel:
     """The weights under the model's own names. Raises InputError where it has other names or shapes."""
     try:
-        model.load_state_dict(dict(open_weights(directory)))
+        model.load_state_dict({name: as_torch(stored) for name, stored in stored_weights(directory).items()})
     except RuntimeError as error:
         what = " ".join(str(error).split())
         raise InputError(f"{directory / WEIGHTS} does not fit the model that the code makes: {what}") from None

@@ -10,6 +10,8 @@ from typing import Any
 
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
+from glassgpt.native.packing import GROUPS
+from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.settings import InputError, shown
 
 CONFIG = "config.json"
@@ -56,6 +58,8 @@ _SUPPORTED: dict[str, dict[str, tuple[Any, ...]]] = {
 }  # fmt: skip
 """Settings that change what a model computes -> the values that our model computes."""
 
+_QUANTIZED = "glassgpt-"
+"""Before the model_type of a quantised model."""
 _OURS_ALONE = ("qkv_bias", "dropout")
 _LARGEST, _MOST_LAYERS = 2**20, 1000
 """Of any size but the vocabulary's; and of layers. A config.json from outside must not make us build for hours."""
@@ -95,14 +99,14 @@ def config_from_huggingface(values: Mapping[str, Any], name: str) -> GPTConfig:
     Raises InputError for what our model would compute differently, and for values that make no sense.
     """
     model_type = values.get("model_type")
+    if quantized_format(values, name) and isinstance(model_type, str):
+        model_type = model_type.removeprefix(_QUANTIZED)
     if not (isinstance(model_type, str) and model_type in _OURS_OF_THEIRS):
         raise InputError(f"{name} has model_type {shown(model_type)}: only {', '.join(_OURS_OF_THEIRS)} are supported")
     values = _DEFAULTS[model_type] | dict(values)
     for key, supported in _SUPPORTED[model_type].items():
         if values.get(key) not in supported:
             raise InputError(f"{name} has {key} {shown(values.get(key))}: only {supported[0]!r} is supported")
-    if values.get("quantization_config"):
-        raise InputError(f"{name} has a quantization_config: take the model's unquantised weights")
 
     ours: dict[str, Any] = {"architecture": "gpt2" if model_type == "gpt2" else "modern"}
     if model_type == "gpt2":
@@ -127,9 +131,38 @@ def config_from_huggingface(values: Mapping[str, Any], name: str) -> GPTConfig:
     return config
 
 
+def quantized_config(values: Mapping[str, Any], kind: Format) -> dict[str, Any]:
+    """The config.json `values` of a model, for the same one quantised.
+
+    Its model_type is one that no other tool has: transformers would else open it, and draw the weights that it misses.
+    """
+    return {
+        **values,
+        "model_type": _QUANTIZED + values["model_type"],
+        "quantization_config": {"quant_method": "glassgpt", "format": kind, "group_size": GROUPS[kind]},
+    }
+
+
+def quantized_format(values: Mapping[str, Any], name: str) -> Format | None:
+    """How the model of a config.json is quantised; None where it is not. Raises InputError for another's way."""
+    given = values.get("quantization_config")
+    if not given:
+        return None
+    for kind in FORMATS:
+        if given == {"quant_method": "glassgpt", "format": kind, "group_size": GROUPS[kind]}:
+            return kind
+    ours = f"only GlassGPT's own {' and '.join(FORMATS)} can be opened"
+    raise InputError(f"{name} has quantization_config {shown(given)}: {ours}; take the model's unquantised weights")
+
+
 def load_config(directory: Path) -> GPTConfig:
     """The config of a Hugging Face directory, unchecked against its manifest. Raises InputError."""
     path = directory / CONFIG
+    return config_from_huggingface(read_config(path), str(path))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a config.json holds. Raises InputError where it is no JSON object."""
     try:
         values = read_json(path)
     except InputError:
@@ -140,7 +173,7 @@ def load_config(directory: Path) -> GPTConfig:
         raise InputError(f"{path} is not valid JSON: fetch or save the model again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object: fetch or save the model again")
-    return config_from_huggingface(values, str(path))
+    return values
 
 
 def _rope_theta(values: Mapping[str, Any], name: str) -> Any:

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import glassgpt
 from glassgpt import InputError
 from glassgpt.api.train import Silent
-from glassgpt.checkpoint.tensors import WEIGHTS, TensorFile
+from glassgpt.checkpoint.stored import WEIGHTS
+from glassgpt.checkpoint.tensors import TensorFile
 from glassgpt.data.prepare import open_prepared
 from glassgpt.evaluation.bits_per_byte import Evaluation
 from glassgpt.text.stories import entropy_bits_per_byte, write_stories

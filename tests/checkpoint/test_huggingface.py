@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CONFIGS, random_model, randomise, same_weights, some_ids
+from tiny_models import CONFIGS, random_model, randomise, same_weights, some_ids, stored
 from torch import Tensor, nn
 
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
@@ -17,6 +17,7 @@ from glassgpt.checkpoint.huggingface import (
     load_huggingface_weights,
     weights_to_huggingface,
 )
+from glassgpt.checkpoint.names import fitting, places
 from glassgpt.config import GPTConfig
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError
@@ -128,7 +129,7 @@ def test_any_config_and_its_weights_survive_the_two_translations(
     values = json.loads(json.dumps(config_to_huggingface(config, end_of_text=6)))
     assert config_from_huggingface(values, "config.json") == config
     model, other = random_model(config, 0), random_model(config, 1)
-    load_huggingface_weights(other, weights_to_huggingface(model), "model.safetensors")
+    load_huggingface_weights(other, fitting(other.config, stored(weights_to_huggingface(model)), "model.safetensors"))
     assert same_weights(model, other)
 
 
@@ -161,6 +162,19 @@ def test_a_directory_with_its_tokenizer_opens_as_it_lies(tmp_path: Path) -> None
     assert theirs.config.eos_token_id == theirs.config.bos_token_id == tokenizer.end_of_text
 
 
+@pytest.mark.parametrize("shape", CONFIGS)
+def test_the_table_names_every_parameter_once_and_knows_its_shape(shape: str) -> None:
+    model = GPTModel(CONFIGS[shape])
+    found = {}
+    for place in places(model.config):
+        parts = [model.get_parameter(name) for name in place.ours]
+        assert [len(part) for part in parts] == [*place.n_rows]
+        whole = (sum(place.n_rows), *parts[0].shape[1:]) if parts else place.shape
+        assert place.shape == (whole[::-1] if place.transposed else whole)
+        found |= dict.fromkeys(place.ours, place)
+    assert found.keys() == {name for name, _ in model.named_parameters()}
+
+
 def gpt2_file(**changes: Tensor | None) -> tuple[GPTModel, dict[str, Tensor]]:
     """A model and tensors for it; None leaves a tensor out, `/` in a name stands for the dot."""
     model = random_model(CONFIGS["gpt2-tied-bias"])
@@ -177,7 +191,7 @@ def test_openai_s_own_file_lacks_the_prefix_and_holds_masks() -> None:
     bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
     bare |= {"h.0.attn.bias": torch.ones(1, 1, 16, 16), "h.0.attn.masked_bias": torch.tensor(-1e4)}
     other = random_model(model.config, seed=5)
-    load_huggingface_weights(other, bare, "model.safetensors")
+    load_huggingface_weights(other, fitting(other.config, stored(bare), "model.safetensors"))
     assert same_weights(model, other)
 
 
@@ -189,9 +203,9 @@ def test_openai_s_own_file_lacks_the_prefix_and_holds_masks() -> None:
         ({"transformer/wpe/weight": torch.ones(17, 24)}, r"transformer.wpe.weight has the shape \(17, 24\)"),
         (
             {"transformer/ln_f/weight": torch.ones(24, dtype=torch.int8)},
-            "transformer.ln_f.weight is torch.int8",
+            "transformer.ln_f.weight is I8, but must be F32 or F16 or BF16",
         ),
-        ({"transformer/ln_f/weight": torch.ones(24).double()}, "transformer.ln_f.weight is torch.float64"),
+        ({"transformer/ln_f/weight": torch.ones(24).double()}, "transformer.ln_f.weight is F64"),
         ({"lm_head/weight": torch.ones(61, 24)}, "lm_head.weight is not transformer.wte.weight"),
     ],
 )
@@ -199,7 +213,7 @@ def test_tensors_that_do_not_fit_are_named(changes: dict[str, Tensor | None], me
     model, tensors = gpt2_file(**changes)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     with pytest.raises(InputError, match=message) as refused:
-        load_huggingface_weights(model, tensors, "some/model.safetensors")
+        load_huggingface_weights(model, fitting(model.config, stored(tensors), "some/model.safetensors"))
     assert "some/model.safetensors" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
@@ -207,7 +221,8 @@ def test_tensors_that_do_not_fit_are_named(changes: dict[str, Tensor | None], me
 
 def test_a_shared_head_that_is_written_twice_is_accepted() -> None:
     model, tensors = gpt2_file()
-    load_huggingface_weights(model, tensors | {"lm_head.weight": tensors["transformer.wte.weight"]}, "file")
+    twice = tensors | {"lm_head.weight": tensors["transformer.wte.weight"]}
+    load_huggingface_weights(model, fitting(model.config, stored(twice), "file"))
 
 
 def test_biases_that_the_config_denies_are_not_dropped_silently() -> None:
@@ -215,7 +230,7 @@ def test_biases_that_the_config_denies_are_not_dropped_silently() -> None:
     tensors = weights_to_huggingface(model)
     tensors["transformer.h.0.attn.c_attn.bias"] = torch.full((72,), 1e-3)
     with pytest.raises(InputError, match=r"transformer\.h\.0\.attn\.c_attn\.bias is not zero"):
-        load_huggingface_weights(model, tensors, "file")
+        load_huggingface_weights(model, fitting(model.config, stored(tensors), "file"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,8 +1,13 @@
 """Small models of every shape that a checkpoint can have, and ids to compare them by."""
 
+import tempfile
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from glassgpt.checkpoint.stored import StoredTensor, read_stored
+from glassgpt.checkpoint.tensors import safetensors_parts
 from glassgpt.config import GPTConfig
 from glassgpt.model import GPTModel
 
@@ -52,3 +57,11 @@ def same_weights(one: GPTModel, other: GPTModel) -> bool:
     bits = {name: (mine[name].view(torch.int32), theirs[name].view(torch.int32)) for name in mine}
     equal = all(torch.equal(a, b) for a, b in bits.values())
     return one.config == other.config and mine.keys() == theirs.keys() and equal
+
+
+def stored(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
+    """Tensors as a file holds them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        path.write_bytes(b"".join(safetensors_parts(tensors)))
+        return read_stored(path)

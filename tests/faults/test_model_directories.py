@@ -188,16 +188,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a shape of 2^80": (entry(shape=[2**40, 2**40]), WEIGHTS),
     "a shape of text": (entry(shape="wide"), WEIGHTS),
     "a shape of 1,000 axes": (
-        lambda directory: entry(shape=[1] * 1000 + header_and_data(directory / WEIGHTS)[0]["lm_head.weight"]["shape"])(
-            directory
-        ),
-        "lm_head.weight has the shape (1, 1,",
+        header(lambda entries, first: entries[first].update(shape=[1] * 1000 + entries[first]["shape"])),
+        "has the shape (1, 1,",
     ),
     "an unknown type": (entry(dtype="X9"), WEIGHTS),
     "a type that is a number": (entry(dtype=3), WEIGHTS),
-    "float64": (dtype("F64", 8), "is torch.float64, but must be"),
-    "int32": (dtype("I32", 4), "is torch.int32, but must be"),
-    "float8": (dtype("F8_E4M3", 1), "is torch.float8_e4m3fn, but must be"),
+    "float64": (dtype("F64", 8), "is F64, but must be"),
+    "int32": (dtype("I32", 4), "is I32, but must be"),
+    "float8": (dtype("F8_E4M3", 1), "is F8_E4M3, but must be"),
     "a tensor twice": (
         lambda directory: (directory / WEIGHTS).write_bytes(
             safetensors_of(*header_and_data(directory / WEIGHTS), twice="lm_head.weight")
