@@ -41,8 +41,9 @@ class Case:
     shape: str = "124m"
     fresh: bool = False
     """Each turn is a new process, whose start counts."""
+    temperature: float = 0
     only: tuple[str, ...] = ()
-    """The contenders that can take part; empty: all."""
+    """The contenders that take part; empty: all but `glassgpt-int8-drafts`."""
 
     def value(self, turn: Turn) -> float:
         if self.unit == "MB":
@@ -60,7 +61,10 @@ CASES = {
     "tiny": Case(8, 56, times=8, shape="tiny", only=("glassgpt-fp32", "glassgpt-torch", "transformers")),
     "fresh": Case(32, 1, "s", fresh=True),
     "memory": Case(32, 256, "MB", fresh=True),
+    "repeats": Case(32, 256, only=("glassgpt-int8-drafts", "glassgpt-int8")),
+    "differs": Case(32, 256, temperature=1, only=("glassgpt-int8-drafts", "glassgpt-int8")),
 }
+"""The last two are for drafts: greedy text of random weights repeats itself, text drawn from them does not."""
 BEST = "best peer"
 GOALS = {
     "decode": [
@@ -73,7 +77,10 @@ GOALS = {
     "prefill": [("glassgpt-int8", BEST, 1.3)],
     "batch": [("glassgpt-int8", "torch-int8", 1.5)],
     "tiny": [("glassgpt-fp32", "glassgpt-torch", 10.0)],
+    "fresh": [("glassgpt-int8", BEST, 1.0)],
     "memory": [("glassgpt-int8", "llamacpp-q8_0", 1.0)],
+    "repeats": [("glassgpt-int8-drafts", "glassgpt-int8", 1.6)],
+    "differs": [("glassgpt-int8-drafts", "glassgpt-int8", 0.97)],
 }
 """Case -> ours, whom it is compared with, and the ratio that is aimed at (at most that of ms, s and MB)."""
 DISTURBED = 0.1
@@ -112,13 +119,16 @@ def installed(name: str) -> bool:
 def measure(case_name: str, names: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of a case: of each contender, and the ratios that are aimed at."""
     case = CASES[case_name]
-    names = [name for name in names if not case.only or name in case.only]
+    names = [name for name in names if (name in case.only if case.only else name != "glassgpt-int8-drafts")]
+    if not names:
+        return {"ratios": {}}
     random.seed(0)
     vocab_size = SHAPES[case.shape]["vocab_size"]
     prompts = [[random.randrange(vocab_size) for _ in range(case.prompt)] for _ in range(case.prompts)]
     n_new = min(arguments.new_tokens or case.n_new, case.n_new)
     case = Case(**vars(case) | {"n_new": n_new})
-    request = {"prompts": prompts, "n_new": n_new, "times": case.times}
+    request: dict[str, Any] = {"prompts": prompts, "n_new": n_new, "times": case.times}
+    request |= {"temperature": case.temperature} if case.temperature else {}
     paths = {name: model_file(arguments.models, case.shape, FORMS[name]) for name in names}
 
     turns: dict[str, Callable[[], Turn]] = {}

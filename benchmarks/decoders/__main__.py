@@ -1,6 +1,6 @@
 """One contender, who writes what it is told to: `python -m decoders NAME PATH THREADS`.
 
-Each line on stdin is a request {"prompts", "n_new", "times"}; the answer is {"seconds", "ids", "peak_bytes",
+Each line on stdin is a request {"prompts", "n_new", "times"}, with what else `write` takes; the answer is {"seconds", "ids", "peak_bytes",
 "bytes_per_token"}: seconds of each time, and the ids of the last. `reading` is asked {"n_bytes"} instead.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 FORMS = {
     "glassgpt-torch": "hf", "glassgpt-fp32": "hf", "glassgpt-bf16": "hf", "glassgpt-int8": "hf", "glassgpt-int4": "hf",
+    "glassgpt-int8-drafts": "hf",
     "transformers": "hf", "torch-int8": "hf", "litgpt": "hf", "ctranslate2-int8": "ct2-int8",
     "llamacpp-f16": "f16.gguf", "llamacpp-q8_0": "q8_0.gguf", "llamacpp-q4_0": "q4_0.gguf",
 }  # fmt: skip
@@ -38,7 +39,8 @@ def make(name: str, path: Path, threads: int) -> Any:
     if kind == "glassgpt":
         from decoders import ours
 
-        return ours.OnTorch(path, threads) if variant == "torch" else ours.Native(path, threads, variant)
+        form, _, extra = variant.partition("-")
+        return ours.OnTorch(path, threads) if form == "torch" else ours.Native(path, threads, form, bool(extra))
     from decoders import on_torch
 
     peers = {"transformers": on_torch.Transformers, "torch": on_torch.TorchInt8, "litgpt": on_torch.LitGPT}
@@ -59,6 +61,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     if name == "reading":
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the threads are ours
         from decoders.reading import Reading
 
         reading = Reading(threads)
@@ -68,9 +71,9 @@ def main() -> None:
     decoder = make(name, path, threads)
     for line in sys.stdin:
         request, seconds, ids = json.loads(line), [], []
-        for _ in range(request["times"]):
+        for _ in range(request.pop("times")):
             began = time.perf_counter()
-            ids = decoder.write(request["prompts"], request["n_new"])
+            ids = decoder.write(**request)
             seconds.append(time.perf_counter() - began)
         answer = {"seconds": seconds, "ids": ids, "peak_bytes": peak_bytes()}
         print(json.dumps(answer | {"bytes_per_token": decoder.bytes_per_token}), file=answers, flush=True)

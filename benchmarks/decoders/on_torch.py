@@ -35,7 +35,6 @@ class TorchInt8:
         from transformers import GPT2LMHeadModel
 
         torch.set_num_threads(threads)
-        torch.backends.quantized.engine = "onednn"
         model = GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa").eval()
         self.bytes_per_token = n_weights(model)
         with_linear_layers(model)

@@ -1,48 +1,62 @@
 """GlassGPT: its native decoder, and the PyTorch path."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-
-from glassgpt.checkpoint.directory import load_model
-from glassgpt.generation.generate import generate
+import glassgpt
+from glassgpt.api.native import NativeModel
+from glassgpt.checkpoint.packed import open_stored
+from glassgpt.generation.engine import Engine
 from glassgpt.generation.sampling import Sampling
-from glassgpt.native.decoder import Decoder
-from glassgpt.native.packing import Format, pack
-from glassgpt.native.spans import Span
+from glassgpt.generation.sequence import Request
+from glassgpt.generation.single import generate_on
+from glassgpt.native.packing import Format
+
+
+class Native:
+    """`load` and what it writes with; several texts by the engine.
+
+    Drafts are left out where nothing else is said: greedy text of random weights repeats itself, and the contenders are
+    to compute every token.
+    """
+
+    def __init__(self, directory: Path, threads: int, form: Format, drafts: bool = False) -> None:
+        if (directory / "tokenizer.json").exists():
+            native = glassgpt.load(directory, dtype=form).native
+        else:  # no letters, only ids
+            native = NativeModel(open_stored(directory), form)
+        if native is None:
+            raise SystemExit("the native decoder was not built")
+        self._decoder, self._drafts = native.decoder(), drafts
+        self._with_slots = cache(native.decoder)
+        self.bytes_per_token = self._decoder.bytes_per_token
+
+    def write(self, prompts: list[list[int]], n_new: int, temperature: float = 0) -> list[list[int]]:
+        how: dict[str, Any] = {"max_new_tokens": n_new, "sampling": Sampling(temperature=temperature)}
+        how["speculate"] = self._drafts
+        if len(prompts) == 1:
+            return [[token for token, _ in generate_on(self._decoder, prompts[0], **how)]]
+        engine = Engine(self._with_slots(len(prompts)))
+        sequences = [engine.submit(Request(ids=prompt, **how))[0] for prompt in prompts]
+        return [list(engine.take(sequence)) for sequence in sequences]
 
 
 class OnTorch:
-    """Cached generation by the model of the chapter."""
+    """Cached generation by the model of the chapter, one text after the other."""
 
     def __init__(self, directory: Path, threads: int) -> None:
+        import torch
+
+        from glassgpt.checkpoint.directory import load_model
+
         torch.set_num_threads(threads)
         self._model = load_model(directory)
         numbers = sum(p.numel() for name, p in self._model.named_parameters() if "position_embedding" not in name)
         self.bytes_per_token = 4 * numbers
 
     def write(self, prompts: list[list[int]], n_new: int) -> list[list[int]]:
+        from glassgpt.generation.generate import generate
+
         greedy = Sampling(temperature=0)
         return [list(generate(self._model, ids, max_new_tokens=n_new, sampling=greedy)) for ids in prompts]
-
-
-class Native:
-    """The decoder itself, without the engine around it."""
-
-    def __init__(self, directory: Path, threads: int, form: Format) -> None:
-        model = load_model(directory)
-        parameters = {name: value.detach().numpy() for name, value in model.named_parameters()}
-        vectors = {name: value for name, value in parameters.items() if value.ndim == 1 or name.startswith("position")}
-        matrices = {name: pack(value, form, threads) for name, value in parameters.items() if name not in vectors}
-        self._decoder = Decoder(model.config, matrices, vectors, threads=threads, n_slots=16)
-        self.bytes_per_token = self._decoder.bytes_per_token
-
-    def write(self, prompts: list[list[int]], n_new: int) -> list[list[int]]:
-        spans = [Span(slot, 0, prompt) for slot, prompt in enumerate(prompts)]
-        written = []
-        for _ in range(n_new):
-            chosen = [int(np.argmax(scores)) for scores in self._decoder.forward(spans)]
-            written.append(chosen)
-            spans = [Span(span.slot, span.start + len(span.ids), [token]) for span, token in zip(spans, chosen)]
-        return [list(ids) for ids in zip(*written)]
