@@ -54,6 +54,11 @@ def _verify_file(path: Path, saved: FileSum) -> None:
         raise InputError(f"{path} was altered since it was saved (its SHA-256 differs): {instead}")
 
 
+def saved_names(directory: Path) -> set[str]:
+    """The files that a checkpoint was saved with. Raises InputError where the manifest was altered."""
+    return {MANIFEST, *_read_manifest(directory / MANIFEST)}
+
+
 def _read_manifest(path: Path) -> dict[str, FileSum]:
     """The sums in a manifest that is byte for byte as we write it and names only files beside it."""
     try:
