@@ -14,6 +14,8 @@ from glassgpt.settings import InputError, nearest, shown
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Kernel = Literal["auto", "torch", "native"]
+Dtype = Literal["auto", "fp32", "bf16", "int8", "int4"]
+"""What weights are rounded to for use."""
 
 
 @dataclass(frozen=True, kw_only=True)

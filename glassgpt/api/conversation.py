@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from glassgpt.api.loaded import GPT
-from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.settings import InputError
 from glassgpt.text.chat_template import chat_template
@@ -74,7 +73,7 @@ class Conversation:
         """What the model sees before the answer to the last turn."""
         *before, last = self.turns
         ids = [token for turn in before for token in (*turn.asked, *turn.ids)] + last.asked
-        context_length = self.gpt.model.config.context_length
+        context_length = self.gpt.config.context_length
         room = max(context_length - self.max_new_tokens, context_length // 2, 1)
         seen = ids[-room:]
         if self.template and len(seen) < len(ids) and self.template.start in seen[:-1]:
@@ -99,10 +98,9 @@ class Conversation:
         tokenizer, stop = self.gpt.tokenizer, StopStrings(self.stop)
         ends = {tokenizer.end_of_text} | ({self.template.end} if self.template else set())
         sequence, self._n_answers = self._n_answers, self._n_answers + 1
-        arguments = {"max_new_tokens": self.max_new_tokens, "sampling": self.sampling, "sequence": sequence}
 
         def noted() -> Iterator[int]:
-            for token in generate(self.gpt.model, self.prompt(), **arguments):
+            for token, _ in self.gpt.continued(self.prompt(), self.max_new_tokens, self.sampling, sequence):
                 if token in ends:
                     turn.ended = True
                     return

@@ -1,41 +1,89 @@
-"""load(): a trained model with its tokenizer, to write with and to measure."""
+"""load(): a trained model with its tokenizer, to write with and to measure.
+
+What only writes needs no PyTorch where the native decoder is there; it is imported when something asks for `GPT.model`.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from glassgpt.api.code import Code, ModelMaker, read_code
-from glassgpt.api.machine import usable_device
-from glassgpt.checkpoint.directory import load_model
-from glassgpt.checkpoint.own_model import CODE, own_config
+from glassgpt.api.native import NativeModel
+from glassgpt.checkpoint.manifest import verified
+from glassgpt.checkpoint.own_model import own_config
+from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.checkpoint.run import find_checkpoint
-from glassgpt.config import Device
-from glassgpt.data.prepare import encode_corpus
-from glassgpt.data.shards import Ids
-from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
-from glassgpt.generation.generate import generate, generate_with_logits
+from glassgpt.config import Device, Dtype, GPTConfig
 from glassgpt.generation.sampling import Sampling
 from glassgpt.generation.scored import ScoredToken, score
-from glassgpt.model import GPTModel
+from glassgpt.generation.sequence import Step, check_prompt
+from glassgpt.generation.shared import SharedRunner
+from glassgpt.generation.single import generate_on
+from glassgpt.native.decoder import available
+from glassgpt.native.packing import Format
 from glassgpt.settings import InputError
-from glassgpt.text.corpus import Corpus
 from glassgpt.text.stream import StopStrings, StreamDecoder
 from glassgpt.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from glassgpt.api.code import ModelMaker
+    from glassgpt.data.shards import Ids
+    from glassgpt.evaluation.bits_per_byte import Evaluation
+    from glassgpt.model import GPTModel
+    from glassgpt.text.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class GPT:
     """A model in eval mode, its tokenizer, and where both came from."""
 
-    model: GPTModel
+    config: GPTConfig
     tokenizer: Tokenizer
     directory: Path
+    make_model: "Callable[[], GPTModel]" = field(repr=False)
+    native: NativeModel | None = field(repr=False, default=None)
+    """The model as the native decoder has it; None where PyTorch writes."""
     device: str = "cpu"
+    dtype: Format = "fp32"
+    """What the weights are rounded to."""
+
+    @cached_property
+    def model(self) -> "GPTModel":
+        """The PyTorch model; it is made when it is first asked for."""
+        return self.make_model()
+
+    @cached_property
+    def runner(self) -> SharedRunner | None:
+        """What writes, one text at a time; None where it is `model`."""
+        return SharedRunner(self.native.decoder()) if self.native else None
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The ids of a prompt; an empty one is the token that begins a document."""
         return self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
+
+    def continued(
+        self,
+        ids: Sequence[int],
+        max_new_tokens: int = 200,
+        sampling: Sampling | None = None,
+        sequence: int = 0,
+        stop: int | None = None,
+    ) -> Iterator[Step]:
+        """The tokens that follow `ids`, each with the scores (V,) that it was chosen from, until the token `stop`.
+
+        Raises InputError for ids that are none, too many, or not in the vocabulary.
+        """
+        sampling = sampling or Sampling()
+        arguments: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
+        if self.native is None or self.runner is None:
+            from glassgpt.generation.generate import generate_with_logits
+
+            return generate_with_logits(self.model, ids, sequence=sequence, **arguments)
+        check_prompt(self.config, ids, max_new_tokens)
+        self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens)
+        return generate_on(self.runner.lend(), ids, sequence=sequence, **arguments)
 
     def ids(
         self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling | None = None, sequence: int = 0
@@ -44,27 +92,13 @@ class GPT:
 
         Raises InputError for a prompt longer than the model's context.
         """
-        return generate(
-            self.model,
-            self.prompt_ids(prompt),
-            max_new_tokens=max_new_tokens,
-            sampling=sampling or Sampling(),
-            stop=self.tokenizer.end_of_text,
-            sequence=sequence,
-        )
+        return (token for token, _ in self._steps(prompt, max_new_tokens, sampling, sequence))
 
     def scored(
         self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling | None = None, sequence: int = 0
     ) -> Iterator[ScoredToken]:
         """The tokens that `ids` gives, each with its probability, its rank, and the likeliest others."""
-        steps = generate_with_logits(
-            self.model,
-            self.prompt_ids(prompt),
-            max_new_tokens=max_new_tokens,
-            sampling=sampling or Sampling(),
-            stop=self.tokenizer.end_of_text,
-            sequence=sequence,
-        )
+        steps = self._steps(prompt, max_new_tokens, sampling, sequence)
         return (score(logits, token, self.token_text) for token, logits in steps)
 
     def stream(
@@ -145,8 +179,10 @@ class GPT:
             return ""
         return self.tokenizer.piece(token).decode("utf-8", errors="backslashreplace")
 
-    def evaluate(self, corpus: Corpus) -> Evaluation:
+    def evaluate(self, corpus: "Corpus") -> "Evaluation":
         """Measure the model on all of a text. Raises InputError where the tokenizer does not give the text back."""
+        from glassgpt.data.prepare import encode_corpus
+
         for part, _ in corpus.all().parts():
             if self.tokenizer.decode(self.tokenizer.encode(part)) != part:
                 raise InputError(
@@ -155,42 +191,87 @@ class GPT:
                 )
         return self.evaluate_ids(encode_corpus(corpus, self.tokenizer))
 
-    def evaluate_ids(self, ids: Ids) -> Evaluation:
+    def evaluate_ids(self, ids: "Ids") -> "Evaluation":
         """Measure the model on all of a text that is ids already."""
-        result = evaluate(self.model, ids, self.tokenizer.token_bytes(), device=self.device)
+        from glassgpt.evaluation.bits_per_byte import evaluate, evaluate_with
+        from glassgpt.evaluation.decoded import nats_on
+
+        token_bytes = self.tokenizer.token_bytes()
+        if self.native and self.dtype != "fp32":  # all of the decoder's roundings are to count
+            result = evaluate_with(nats_on(self.native.decoder()), self.config, ids, token_bytes)
+        else:
+            result = evaluate(self.model, ids, token_bytes, device=self.device)
         if not math.isfinite(result.loss):
             raise InputError(f"the loss of {self.directory} is {result.loss}: its weights are damaged, take another")
         return result
 
     def bits_per_byte(self, text: str) -> float:
         """How many bits the model needs for a byte of `text`."""
+        from glassgpt.text.corpus import Corpus
+
         return self.evaluate(Corpus.of([text])).bits_per_byte
+
+    def _steps(self, prompt: str, max_new_tokens: int, sampling: Sampling | None, sequence: int) -> Iterator[Step]:
+        ids, end = self.prompt_ids(prompt), self.tokenizer.end_of_text
+        return self.continued(ids, max_new_tokens, sampling, sequence, end)
 
 
 def load(
     directory: str | Path | None = None,
     *,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     trust_code: bool = False,
-    model: ModelMaker | None = None,
+    model: "ModelMaker | None" = None,
 ) -> GPT:
     """Open a run (its best checkpoint), a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3.
 
-    Without a directory, the newest run. A model of the user's own is opened with the class or function `model` that
-    it was trained with, or, with `trust_code`, by running the source that lies beside its weights.
+    Without a directory, the newest run. On the CPU it writes with the native decoder where that was built, elsewhere
+    with PyTorch. `dtype` is what the weights are rounded to: fp32, bf16, or whole numbers of 8 or 4 bits (int8, int4);
+    "auto" is fp32, or what a quantised directory has. A model of the user's own is opened with the class or function
+    `model` that it was trained with, or, with `trust_code`, by running the source that lies beside its weights.
     Raises InputError where there is none or it is damaged.
     """
     checkpoint = find_checkpoint(directory)
-    usable = usable_device(device)
-    code = Code(model)
-    if model is None and trust_code and own_config(checkpoint) and (checkpoint / CODE).is_file():
-        code = read_code(checkpoint / CODE)
-    with code.blamed():
-        loaded = load_model(checkpoint, device=usable, make_model=code.bare_model if code.make_model else None)
-    tokenizer = Tokenizer.load(checkpoint)
-    if tokenizer.vocab_size > loaded.config.vocab_size:
+    if device != "cpu":
+        from glassgpt.api.machine import usable_device
+
+        device = usable_device(device)
+    with verified(checkpoint):
+        own = own_config(checkpoint)
+        stored = open_stored(checkpoint) if own is None else None
+        tokenizer = Tokenizer.load(checkpoint)
+    config = stored.config if stored else own
+    assert config
+    if tokenizer.vocab_size > config.vocab_size:
         raise InputError(
-            f"{checkpoint} has a tokenizer of {tokenizer.vocab_size} ids for a model of {loaded.config.vocab_size}, so "
+            f"{checkpoint} has a tokenizer of {tokenizer.vocab_size} ids for a model of {config.vocab_size}, so "
             "it is another model's: copy the tokenizer files that belong to the weights"
         )
-    return GPT(loaded.eval(), tokenizer, checkpoint, usable)
+    kind = _settled(dtype, stored, checkpoint)
+    if stored is None:
+        from glassgpt.api.in_torch import own_in_torch
+
+        opened = own_in_torch(checkpoint, device, kind, model, trust_code)
+        return GPT(config, tokenizer, checkpoint, lambda: opened, device=device, dtype=kind)
+    native = NativeModel(stored, kind) if device == "cpu" and available() else None
+    return GPT(config, tokenizer, checkpoint, lambda: _in_torch(stored, device, kind), native, device, kind)
+
+
+def _settled(dtype: Dtype, stored: StoredModel | None, checkpoint: Path) -> Format:
+    """What the weights are rounded to. Raises InputError for a quantised model that is to be rounded otherwise."""
+    quantised = stored.format if stored else None
+    if dtype == "auto":
+        return quantised or "fp32"
+    if quantised not in (None, dtype):
+        raise InputError(
+            f"dtype is {dtype}, but {checkpoint} is quantised to {quantised} already: leave it out, or take the model "
+            "that it was made from"
+        )
+    return dtype
+
+
+def _in_torch(stored: StoredModel, device: str, kind: Format) -> "GPTModel":
+    from glassgpt.api.in_torch import model_in_torch
+
+    return model_in_torch(stored, device, kind)

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from glassgpt.checkpoint.atomic import write_through, written_aside
-from glassgpt.checkpoint.empty import empty_model
+from glassgpt.checkpoint.empty import empty_model, is_builtin
 from glassgpt.checkpoint.huggingface import load_huggingface_weights, weights_to_huggingface
-from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, load_config, quantized_config
+from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, quantized_config
 from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
-from glassgpt.checkpoint.names import fitting
-from glassgpt.checkpoint.own_model import CODE, is_builtin, own_config, own_config_values, refusal
-from glassgpt.checkpoint.packed import fitting_packed, load_format
+from glassgpt.checkpoint.own_model import CODE, own_config, own_config_values, refusal
+from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.checkpoint.quantized import load_packed_weights, weights_to_packed
 from glassgpt.checkpoint.stored import WEIGHTS, stored_weights
 from glassgpt.checkpoint.tensors import TensorFile, as_torch, safetensors_parts
@@ -113,9 +112,14 @@ def load_model(
         if make_model is None:
             raise refusal(directory)
         return _with_own_weights(make_model(own), directory).to(device, dtype).eval()
-    config = load_config(directory)
-    kind, tensors, name = load_format(directory), stored_weights(directory), str(directory / WEIGHTS)
-    fitted = fitting_packed(config, kind, tensors, name) if kind else fitting(config, tensors, name)
+    return model_of(open_stored(directory), device, dtype)
+
+
+def model_of(
+    stored: StoredModel, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> GPTModel:
+    """The built-in model that `stored` holds, in evaluation mode."""
+    config = stored.config
     model = empty_model(config).to(dtype).to_empty(device=device)
     if config.tie_embeddings:
         model.output_head.weight = model.token_embedding.weight
@@ -124,10 +128,10 @@ def load_model(
         for module in model.modules():
             if isinstance(module, MultiHeadAttention):
                 module.rotary = rotary
-    if kind:
-        load_packed_weights(model, fitted, kind)
+    if stored.format:
+        load_packed_weights(model, stored.tensors, stored.format)
     else:
-        load_huggingface_weights(model, fitted)
+        load_huggingface_weights(model, stored.tensors)
     return model.eval()
 
 

@@ -6,6 +6,9 @@ Files that it does not name, such as a README added later, are not checked, and 
 
 import hashlib
 import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from glassgpt.checkpoint.atomic import FileSum
@@ -17,6 +20,8 @@ TRAINER = "trainer/"
 """Where a checkpoint keeps what only the continuation of its training needs."""
 
 _FORMAT = 1
+_AT_ONCE = 2**24
+"""Bytes of a file that are read and summed at once, so that the thread seldom has to wait for Python."""
 
 
 def manifest_bytes(sums: dict[str, FileSum]) -> bytes:
@@ -38,6 +43,39 @@ def verify_checkpoint(directory: Path, *, model: bool = True, trainer: bool = Tr
             _verify_file(inside(directory, name), saved)
 
 
+@contextmanager
+def verified(directory: Path) -> Generator[None, None, None]:
+    """Compare the model in `directory` with its manifest while what stands inside reads it.
+
+    Raises InputError at the end as `verify_checkpoint` does, also instead of an error that damage led to inside.
+    """
+    refusals: list[InputError] = []
+
+    def verify() -> None:
+        try:
+            verify_checkpoint(directory, trainer=False)
+        except InputError as refusal:
+            refusals.append(refusal)
+
+    verifying = threading.Thread(target=verify, daemon=True)
+    verifying.start()
+    try:
+        yield
+    except Exception:
+        verifying.join()
+        if refusals:
+            raise refusals[0] from None
+        raise
+    verifying.join()
+    if refusals:
+        raise refusals[0]
+
+
+def saved_names(directory: Path) -> set[str]:
+    """The files that a checkpoint was saved with. Raises InputError where the manifest was altered."""
+    return {MANIFEST, *_read_manifest(directory / MANIFEST)}
+
+
 def _verify_file(path: Path, saved: FileSum) -> None:
     instead = f"take another checkpoint (or delete {MANIFEST} to use this one unchecked)"
     try:
@@ -46,17 +84,19 @@ def _verify_file(path: Path, saved: FileSum) -> None:
         n_bytes = path.stat().st_size
         if n_bytes != saved.n_bytes:
             raise InputError(f"{path} has {n_bytes} bytes, but was saved with {saved.n_bytes}: {instead}")
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = _sha256(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; {instead}") from None
     if sha256 != saved.sha256:
         raise InputError(f"{path} was altered since it was saved (its SHA-256 differs): {instead}")
 
 
-def saved_names(directory: Path) -> set[str]:
-    """The files that a checkpoint was saved with. Raises InputError where the manifest was altered."""
-    return {MANIFEST, *_read_manifest(directory / MANIFEST)}
+def _sha256(path: Path) -> str:
+    digest, room = hashlib.sha256(), memoryview(bytearray(min(_AT_ONCE, path.stat().st_size)))
+    with path.open("rb", buffering=0) as file:
+        while n_bytes := file.readinto(room):
+            digest.update(room[:n_bytes])
+    return digest.hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, FileSum]:

@@ -1,32 +1,20 @@
 """A model of the user's own in a checkpoint: its weights under its own names, beside the source that makes it.
 
 No other tool can open such a directory, and its `model_type` tells them so. A model that is the built-in one in all
-its parts, whoever made it, is saved as any other: that needs no source.
+its parts, whoever made it, is saved as any other: that needs no source. No torch here.
 """
 
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from glassgpt.checkpoint.empty import empty_model
 from glassgpt.checkpoint.huggingface_config import CONFIG
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
-from glassgpt.model import GPTModel
 from glassgpt.settings import InputError
 
 CODE = "code.py"
 """The source, in the checkpoint and in the run's directory."""
 _MODEL_TYPE = "glassgpt-code"
-
-
-def is_builtin(model: nn.Module) -> bool:
-    """Whether `model` is made of the same classes in the same places, with the same shapes, as GPTModel."""
-    if type(model) is not GPTModel:
-        return False
-    return _parts(model) == _parts(empty_model(model.config))
 
 
 def own_config_values(config: GPTConfig, has_code: bool) -> dict[str, Any]:
@@ -62,9 +50,3 @@ def refusal(directory: Path) -> InputError:
         f"{directory} holds a model that was given in Python, so its code is not here: open it in Python with the "
         "same model=..."
     )
-
-
-def _parts(model: nn.Module) -> tuple[list[tuple[str, type]], dict[str, torch.Size], int]:
-    classes = [(name, type(module)) for name, module in model.named_modules()]
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    return classes, shapes, sum(1 for _ in model.parameters())  # shared parameters count once

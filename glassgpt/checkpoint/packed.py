@@ -12,11 +12,12 @@ Face's names and are F32.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from glassgpt.checkpoint.huggingface_config import CONFIG, quantized_format, read_config
+from glassgpt.checkpoint.huggingface_config import CONFIG, config_from_huggingface, quantized_format, read_config
 from glassgpt.checkpoint.names import Place, fitting, places
-from glassgpt.checkpoint.stored import StoredTensor
+from glassgpt.checkpoint.stored import WEIGHTS, StoredTensor, stored_weights
 from glassgpt.config import GPTConfig
 from glassgpt.native.packing import packed_shapes
 from glassgpt.quantization.formats import Format
@@ -25,8 +26,29 @@ from glassgpt.settings import InputError
 VALUES, SCALES = ".values", ".scales"
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """A built-in model as it lies on the disk, compared with its config.json."""
+
+    config: GPTConfig
+    format: Format | None
+    """How it is quantised; None where it is not."""
+    tensors: Mapping[str, StoredTensor]
+    """As `names.fitting` gives them, or of a quantised model `fitting_packed`."""
+
+
+def open_stored(directory: Path) -> StoredModel:
+    """The model in a Hugging Face directory, unchecked against its manifest. Raises InputError where it is none."""
+    path, name = directory / CONFIG, str(directory / WEIGHTS)
+    values = read_config(path)
+    config, kind = config_from_huggingface(values, str(path)), quantized_format(values, str(path))
+    tensors = stored_weights(directory)
+    fitted = fitting_packed(config, kind, tensors, name) if kind else fitting(config, tensors, name)
+    return StoredModel(config, kind, fitted)
+
+
 def load_format(directory: Path) -> Format | None:
-    """How the model in a Hugging Face directory is quantised; None where it is not. As `load_config` raises."""
+    """How the model in a directory is quantised; None where it is not. Raises InputError as `load_config` does."""
     path = directory / CONFIG
     return quantized_format(read_config(path), str(path))
 

@@ -8,7 +8,7 @@ import gzip
 import importlib.resources
 from typing import Any
 
-from glassgpt.text.alphabet import BYTES_IN_ORDER, to_bytes
+from glassgpt.text.alphabet import BYTES_IN_ORDER, to_pieces
 from glassgpt.text.vocabulary import GPT2_SPLIT, Vocabulary, with_end_of_text
 
 
@@ -21,8 +21,8 @@ def vocab_bpe() -> bytes:
 def gpt2_vocabulary() -> Vocabulary:
     """GPT-2's vocabulary: ids 0-255 are bytes, 256-50255 merges, 50256 is <|endoftext|>."""
     lines = vocab_bpe().decode("utf-8").splitlines()[1:]  # the first line only states a version
-    pairs = [line.split(" ") for line in lines]
-    merges = [(to_bytes(left), to_bytes(right)) for left, right in pairs]
+    parts = to_pieces(" ".join(lines).split(" "))
+    merges = [*zip(parts[::2], parts[1::2], strict=True)]
     return with_end_of_text([*BYTES_IN_ORDER, *(left + right for left, right in merges)], merges)
 
 

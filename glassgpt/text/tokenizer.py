@@ -4,6 +4,7 @@ The text of a special token, such as <|endoftext|>, is ordinary text here and be
 unless the caller asks otherwise: what people type or what a corpus quotes must not end a document.
 """
 
+import gc
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -150,7 +151,13 @@ class Tokenizer:
 
         Raises InputError where there is none, where it is of another sort, or where its files are damaged.
         """
-        return cls(*tokenizer_files.from_directory(directory))
+        collects = gc.isenabled()
+        gc.disable()  # it would look through a hundred thousand new objects again and again, none of which can go
+        try:
+            return cls(*tokenizer_files.from_directory(directory))
+        finally:
+            if collects:
+                gc.enable()
 
     @property
     def _dtype(self) -> type[np.uint16] | type[np.uint32]:

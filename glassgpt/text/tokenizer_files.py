@@ -5,16 +5,21 @@ latter matter: "tokenizer_class" keeps AutoTokenizer from choosing a class by th
 "split_special_tokens" keeps it from turning typed text into special tokens.
 """
 
+import hashlib
 import json
+import operator
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
 from glassgpt.files import LARGE, read_bytes
 from glassgpt.settings import InputError
-from glassgpt.text.alphabet import to_bytes, to_letters
+from glassgpt.text.alphabet import to_letters, to_pieces
 from glassgpt.text.gpt2 import gpt2_vocabulary
 from glassgpt.text.vocabulary import END_OF_TEXT, GPT2_SPLIT, Kind, Vocabulary
 
+GPT2_FILE = "6282c5acb7fb9017fae032e2a932f49ef57fa4aa067bae9ef5c3c7bb4963d9b3"
+"""SHA-256 of the tokenizer.json that `to_files` makes of GPT-2's vocabulary: that one need not be taken apart."""
 _SUPPORTED = "only byte-level BPE with GPT-2's splitting pattern is supported"
 _OTHER_OPTIONS = (
     "dropout",
@@ -77,10 +82,13 @@ def from_directory(directory: Path) -> tuple[Kind, Vocabulary]:
         raise InputError(f"{config_path} puts a space before every text (add_prefix_space), but {_SUPPORTED}")
     path = directory / "tokenizer.json"
     if path.is_file():
-        source = read_json(path)
+        content = _read(path)
+        if hashlib.sha256(content).hexdigest() == GPT2_FILE and _end_of_text(config) == END_OF_TEXT:
+            return "gpt2", gpt2_vocabulary()
+        source = _object(content, path)
     elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         path = directory / "vocab.json"
-        source = _as_tokenizer_json(read_json(path), _read_text(directory / "merges.txt"))
+        source = _as_tokenizer_json(read_json(path), _text(_read(directory / "merges.txt"), path))
     elif (directory / "tokenizer.model").is_file():
         raise InputError(f"{directory} has a SentencePiece tokenizer (tokenizer.model), but {_SUPPORTED}")
     elif directory.is_dir():
@@ -89,7 +97,7 @@ def from_directory(directory: Path) -> tuple[Kind, Vocabulary]:
         raise InputError(f"there is no directory {directory}; give the path of a model directory")
     try:
         _refuse_other_sorts(source, path)
-        vocabulary = _to_vocabulary(source, _name(config.get("eos_token")) or END_OF_TEXT, path)
+        vocabulary = _to_vocabulary(source, _end_of_text(config), path)
         return _known_kind(config, vocabulary, path), vocabulary
     except InputError:
         raise
@@ -151,16 +159,29 @@ def _to_vocabulary(source: dict[str, Any], end_of_text: str, path: Path) -> Voca
     if len(merges) > len(ids):
         raise InputError(f"{path} has {len(merges)} merges, but only {len(ids)} tokens for them; copy it again")
     names = sorted(ids, key=ids.__getitem__)
-    pieces = tuple(name.encode() if name in special else to_bytes(name) for name in names)
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
-    merges = tuple((to_bytes(left), to_bytes(right)) for left, right in pairs)
-    vocabulary = Vocabulary(pieces, merges, special, end_of_text)
+    pieces = to_pieces(["" if name in special else name for name in names])
+    for name, number in special.items():
+        pieces[number] = name.encode()
+    parts = to_pieces(_flat(merges))
+    vocabulary = Vocabulary(tuple(pieces), tuple(zip(parts[::2], parts[1::2])), special, end_of_text)
     known = vocabulary.ordinary()
-    absent = next((p for left, right in merges for p in (left, right, left + right) if p not in known), None)
-    absent = absent or next((bytes([b]) for b in range(256) if bytes([b]) not in known), None)
+    made = map(operator.add, parts[::2], parts[1::2])
+    needed = chain(parts, made, (bytes([value]) for value in range(256)))
+    absent = next((piece for piece in needed if piece not in known), None)
     if absent is not None:
         raise InputError(f"{path}: its vocabulary lacks {absent!r}, so it is damaged or not byte-level BPE")
     return vocabulary
+
+
+def _flat(merges: list[Any]) -> list[str]:
+    """Left, right, left, right, ... of merges, which are "left right" or [left, right]."""
+    if all(isinstance(pair, str) for pair in merges):
+        parts = " ".join(merges).split(" ") if merges else []
+        if any(pair.count(" ") != 1 for pair in merges):
+            raise ValueError("a merge is no pair")
+        return parts
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+    return [part for left, right in pairs for part in (left, right)]
 
 
 def _known_kind(config: dict[str, Any], vocabulary: Vocabulary, path: Path) -> Kind:
@@ -201,9 +222,10 @@ def _as_tokenizer_json(vocab: dict[str, int], merges: str) -> dict[str, Any]:
     }
 
 
-def _name(token: Any) -> str | None:
-    """The text of a special token, which files state as text or as {"content": text}."""
-    return token.get("content") if isinstance(token, dict) else token
+def _end_of_text(config: dict[str, Any]) -> str:
+    """The name of the special token that ends a text; files state it as text or as {"content": text}."""
+    token = config.get("eos_token")
+    return (token.get("content") if isinstance(token, dict) else token) or END_OF_TEXT
 
 
 def _to_json(value: dict[str, Any]) -> bytes:
@@ -212,20 +234,30 @@ def _to_json(value: dict[str, Any]) -> bytes:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises InputError where there is none."""
-    text = _read_text(path)
+    return _object(_read(path), path)
+
+
+def _object(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(_text(content, path))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} is truncated or altered, no valid JSON ({error}); copy it again") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object, so it is no tokenizer file; copy it again")
     return value
 
 
-def _read_text(path: Path) -> str:
+def _text(content: bytes, path: Path) -> str:
     try:
-        return read_bytes(path, LARGE).decode("utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is altered, no valid UTF-8 at byte {error.start}; copy it again") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path, LARGE)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None

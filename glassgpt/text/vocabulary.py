@@ -39,7 +39,11 @@ class Vocabulary:
     end_of_text: str = END_OF_TEXT
 
     def ordinary(self) -> dict[bytes, int]:
-        """Piece -> id of every token that is not special, in the order of the ids."""
+        """Piece -> id of every token that is not special, in the order of the ids. Made once: do not change it."""
+        return self._ordinary
+
+    @functools.cached_property
+    def _ordinary(self) -> dict[bytes, int]:
         special = set(self.special.values())
         return {piece: number for number, piece in enumerate(self.pieces) if number not in special}
 
@@ -49,8 +53,7 @@ class Vocabulary:
         digest = hashlib.sha256()
         for part in (self.pieces, *zip(*self.merges), [self.end_of_text.encode()]):
             digest.update(len(part).to_bytes(8, "big"))
-            for piece in part:
-                digest.update(len(piece).to_bytes(4, "big") + piece)
+            digest.update(b"".join([len(piece).to_bytes(4, "big") + piece for piece in part]))
         for name, number in sorted(self.special.items(), key=lambda item: item[1]):
             digest.update(number.to_bytes(4, "big") + name.encode())
         return digest.hexdigest()

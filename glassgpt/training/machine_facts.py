@@ -52,7 +52,6 @@ def machine_facts() -> MachineFacts:
     cpu_limit, memory_limit, group_free = group_limits()
     if memory_limit is not None and memory is not None and memory_limit >= memory:
         memory_limit = group_free = None
-    free = [n for n in (meminfo.get("MemAvailable"), group_free) if n is not None]
     swap, swap_free = meminfo.get("SwapTotal"), meminfo.get("SwapFree")
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return MachineFacts(
@@ -64,11 +63,16 @@ def machine_facts() -> MachineFacts:
         cpu_limit=cpu_limit,
         memory=memory,
         memory_limit=memory_limit,
-        memory_free=min(free) if free else None,
+        memory_free=_least(meminfo.get("MemAvailable"), group_free),
         swap=swap,
         swap_used=None if swap is None or swap_free is None else swap - swap_free,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
+
+
+def memory_free() -> int | None:
+    """Bytes that this process may still take without swapping."""
+    return _least(_meminfo().get("MemAvailable"), group_limits()[2])
 
 
 def disk_of(path: Path) -> Disk:
@@ -136,6 +140,10 @@ def _meminfo() -> dict[str, int]:
     except OSError:
         return {}
     return {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def _least(*numbers: int | None) -> int | None:
+    return min((n for n in numbers if n is not None), default=None)
 
 
 def _processor() -> str:

@@ -261,7 +261,7 @@ def test_an_error_in_the_middle_of_a_run_names_the_line(story_file: Path) -> Non
 
 
 def test_a_subclass_is_not_taken_for_the_model_that_it_extends() -> None:
-    from glassgpt.checkpoint.own_model import is_builtin
+    from glassgpt.checkpoint.empty import is_builtin
 
     config = GPTConfig(vocab_size=11, context_length=4, embedding_dim=8, n_heads=2, n_layers=2, tie_embeddings=True)
     model = GPTModel(config)

@@ -14,7 +14,7 @@ from torch import nn
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
 from glassgpt.checkpoint.huggingface_config import CONFIG
 from glassgpt.checkpoint.manifest import MANIFEST
-from glassgpt.checkpoint.packed import load_format, matrices
+from glassgpt.checkpoint.packed import matrices, open_stored
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile, safetensors_parts
 from glassgpt.model import GPTModel
@@ -54,7 +54,7 @@ def saved(tmp_path: Path) -> Path:
 def test_every_shape_of_model_comes_back_with_its_rounded_weights(name: str, kind: Format, tmp_path: Path) -> None:
     model = random_model(CONFIGS[name])
     save_checkpoint(tmp_path / "q", model, None, quantize=kind)
-    assert load_format(tmp_path / "q") == kind
+    assert open_stored(tmp_path / "q").format == kind
     assert same_weights(load_model(tmp_path / "q"), rounded(model, kind))
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from text_samples import examples, strings
 
 from glassgpt.settings import InputError
-from glassgpt.text.alphabet import to_letters
+from glassgpt.text.alphabet import to_bytes, to_letters, to_pieces
 from glassgpt.text.gpt2 import vocab_bpe
 from glassgpt.text.tokenizer import Tokenizer
+from glassgpt.text.tokenizer_files import GPT2_FILE
 
 AS_PUBLISHED = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -194,3 +196,20 @@ def test_an_altered_file_is_loaded_or_refused_but_never_crashes(
     except InputError:
         return
     assert tokenizer.decode(tokenizer.encode("a text")) == "a text"
+
+
+def test_gpt2s_own_file_is_known_by_its_sum(tokenizers: dict[str, Tokenizer]) -> None:
+    content = tokenizers["gpt2"].files()["tokenizer.json"]
+    assert hashlib.sha256(content).hexdigest() == GPT2_FILE
+
+
+@given(st.lists(st.binary(max_size=9)))
+def test_many_pieces_are_read_as_one_by_one(pieces: list[bytes]) -> None:
+    assert to_pieces([to_letters(piece) for piece in pieces]) == pieces
+
+
+@pytest.mark.parametrize("name", [" ", "\n", "a\n", "\U00020ac0", "é ", "\x80", "\ud800"])
+def test_a_name_with_a_character_that_is_no_byte_is_refused(name: str) -> None:
+    for read in (to_bytes, lambda name: to_pieces(["a", name])):
+        with pytest.raises(ValueError):  # noqa: PT011
+            read(name)
