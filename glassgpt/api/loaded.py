@@ -16,7 +16,6 @@ from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device, Dtype, GPTConfig
-from glassgpt.generation.engine import Engine
 from glassgpt.generation.sampling import Sampling
 from glassgpt.generation.scored import ScoredToken, score
 from glassgpt.generation.sequence import Request, Step, check_prompt
@@ -124,6 +123,8 @@ class GPT:
         """
         if self.native is None or n == 1:
             return [self.ids(prompt, max_new_tokens, sampling, sequence) for sequence in range(n)]
+        from glassgpt.generation.engine import Engine
+
         ids, n_slots = self.prompt_ids(prompt), min(n, AT_ONCE)
         check_prompt(self.config, ids, max_new_tokens)
         self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens, n_slots)

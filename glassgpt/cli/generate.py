@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
-from glassgpt.cli.probabilities import LinesView, TintedView
 from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.words import WordWrap, command, printable, size
 from glassgpt.cli.writing import DEFAULT, Writing
@@ -21,6 +20,7 @@ from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
     from glassgpt.api.loaded import GPT
+    from glassgpt.cli.probabilities import LinesView, TintedView
     from glassgpt.generation.sampling import Sampling
     from glassgpt.generation.scored import ScoredToken
 
@@ -178,9 +178,11 @@ class TextView:
         print(self.wrap.flush() if self.wrap else "", flush=True)
 
 
-def _view(show_probabilities: bool) -> TextView | TintedView | LinesView:
+def _view(show_probabilities: bool) -> "TextView | TintedView | LinesView":
     if not show_probabilities:
         return TextView()
+    from glassgpt.cli.probabilities import LinesView, TintedView
+
     return TintedView() if sys.stdout.isatty() else LinesView()
 
 
@@ -191,7 +193,7 @@ def _write(
     sampling: "Sampling",
     sequence: int,
     scored: bool,
-    view: TextView | TintedView | LinesView | None,
+    view: "TextView | TintedView | LinesView | None",
 ) -> Sample:
     """Let the model write, showing it as it goes."""
     times = [time.perf_counter()]
