@@ -20,8 +20,10 @@ MOST = 15
 """Tokens in a draft."""
 NEWEST = 0.1
 """Weight of the newest token in how often a guess was right."""
-PATIENCE = 16
-"""Tokens written without a look at the text, where the looks before found nothing to draft."""
+PATIENCE = 32
+"""Tokens written without a look at the text, where the looks before found nothing to draft,"""
+RECENT = 16
+"""and of these so many are then taken in: on a model of 25 us a token, even the look at each would be felt."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def guessed_cost(config: GPTConfig) -> DraftCost:
     one (`next`), saves of what is around a pass.
     """
     small = min(1.0, 4e6 / total_parameters(config))
-    return DraftCost(row=0.3 * small**0.6, first=0.5 * small)
+    return DraftCost(row=0.35 * small**0.6, first=1.0 * small)
 
 
 class NgramDrafts:
@@ -90,8 +92,11 @@ class NgramDrafts:
         """Take in what was written since the last time; whether one drafted token would have been worth its price."""
         ids, rates = self._ids, self._rates
         match, length, hopeful = self._match, self._length, False
-        before, last = ids[self._n_read - 2 : self._n_read] if self._n_read > 1 else (-1, ids[0])
-        for place in range(max(1, self._n_read), len(ids)):
+        start = max(1, self._n_read)
+        if self._n_read and len(ids) - start > RECENT:
+            start, match, length = len(ids) - RECENT, 0, 0
+        before, last = ids[start - 2 : start] if start > 1 else (-1, ids[0])
+        for place in range(start, len(ids)):
             token = ids[place]
             if match:
                 rate = rates[length]
