@@ -25,16 +25,16 @@ namespace {
 constexpr long PANEL = 16;
 constexpr int PARTS = PANEL / LANES;  // vectors side by side in a panel
 
-// Rows of x and panels of W that meet in registers at a time; panels where there is one row only. Memory is read
+// Rows of x and panels of W that meet in registers at a time; FLOAT_ALONE: where there are few rows. Memory is read
 // fastest, in fp32 as four streams, in the other formats as one that is asked for ahead of time (docs/log.md).
 #if defined(__AVX512F__)
-constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 4, FLOAT_PANELS_OF_ONE = 4;
-constexpr int WHOLE_ROWS = 6, WHOLE_PANELS = 2, HALF_ROWS = 6, HALF_PANELS = 2;
+constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 4, FLOAT_ALONE = 4;
+constexpr int WHOLE_ROWS = 8, WHOLE_PANELS = 1, HALF_ROWS = 6, HALF_PANELS = 2;
 #elif defined(__AVX2__)
-constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_PANELS_OF_ONE = 2;
+constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_ALONE = 2;
 constexpr int WHOLE_ROWS = 2, WHOLE_PANELS = 1, HALF_ROWS = 2, HALF_PANELS = 1;
 #else
-constexpr int FLOAT_ROWS = 2, FLOAT_PANELS = 1, FLOAT_PANELS_OF_ONE = 1;
+constexpr int FLOAT_ROWS = 2, FLOAT_PANELS = 1, FLOAT_ALONE = 1;
 constexpr int WHOLE_ROWS = 1, WHOLE_PANELS = 1, HALF_ROWS = 1, HALF_PANELS = 1;
 #endif
 constexpr long AHEAD = 8192;  // bytes
@@ -111,12 +111,12 @@ inline void tile(const float *x, long x_row, const Element *w, long panel, long 
     for (int i = 0; i < ROWS * WIDTH; i++) sums[i / WIDTH][i % WIDTH] = Vector{};
     for (long j = 0; j < k; j++, w += PANEL) {
         Vector weights[WIDTH];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < WIDTH; v++) weights[v] = load(w + v / PARTS * panel + v % PARTS * LANES);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int r = 0; r < ROWS; r++) {
             Vector spread = Vector{} + x[r * x_row + j];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (int v = 0; v < WIDTH; v++) sums[r][v] += spread * weights[v];
         }
     }
@@ -129,23 +129,24 @@ inline void tile(const float *x, long x_row, const Element *w, long panel, long 
 
 // The same with matrices in bf16, where two columns share a word: the even one in its lower half.
 template <int ROWS, int PANELS>
-inline void tile_of_pairs(const float *x, long x_row, const uint32_t *w, long panel, long k, float *y, long y_row, bool add) {
+inline void tile_of_pairs(const float *x, long x_row, const uint32_t *w, long panel, long k, float *y, long y_row, bool add,
+                          bool first) {
     constexpr int WIDTH = PANELS * PARTS;
     Vector even[ROWS][WIDTH], odd[ROWS][WIDTH];
 #pragma GCC unroll 32
     for (int i = 0; i < ROWS * WIDTH; i++) even[i / WIDTH][i % WIDTH] = odd[i / WIDTH][i % WIDTH] = Vector{};
     for (long j = 0; j < k; j += 2, w += PANEL) {
         Words words[WIDTH];
-        if (ROWS == 1) __builtin_prefetch((const char *)w + AHEAD);
-#pragma GCC unroll 8
+        if (first) __builtin_prefetch((const char *)w + AHEAD);
+#pragma GCC unroll 16
         for (int v = 0; v < WIDTH; v++) words[v] = *(const LooseWords *)(w + v / PARTS * panel + v % PARTS * LANES);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int r = 0; r < ROWS; r++) {
-            Vector first = Vector{} + x[r * x_row + j], second = Vector{} + x[r * x_row + j + 1];
-#pragma GCC unroll 8
+            Vector left = Vector{} + x[r * x_row + j], right = Vector{} + x[r * x_row + j + 1];
+#pragma GCC unroll 16
             for (int v = 0; v < WIDTH; v++) {
-                even[r][v] += first * (Vector)(words[v] << 16);
-                odd[r][v] += second * (Vector)(words[v] & 0xffff0000u);
+                even[r][v] += left * (Vector)(words[v] << 16);
+                odd[r][v] += right * (Vector)(words[v] & 0xffff0000u);
             }
         }
     }
@@ -174,23 +175,23 @@ inline void tile(const Rounded &x, long row, const uint8_t *w, const Half *scale
         for (int i = 0; i < ROWS * WIDTH; i++) whole[i / WIDTH][i % WIDTH] = Whole{} + offsets[i / WIDTH * groups + g];
         for (long j = 0; j < WORDS; j++, w += 4 * PANEL) {
             Whole words[WIDTH];
-            if (ROWS == 1) __builtin_prefetch(w + AHEAD);
-#pragma GCC unroll 8
+            if (row == 0) __builtin_prefetch(w + AHEAD);
+#pragma GCC unroll 16
             for (int v = 0; v < WIDTH; v++) words[v] = *(const LooseWhole *)(w + v / PARTS * panel + v % PARTS * LANES * 4);
 #pragma GCC unroll 2
             for (int quad = 0; quad < Format::QUADS; quad++, from += 4)
-#pragma GCC unroll 6
+#pragma GCC unroll 16
                 for (int r = 0; r < ROWS; r++) {
                     int32_t four;
                     std::memcpy(&four, from + r * x.width, 4);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                     for (int v = 0; v < WIDTH; v++) dot<Format>(whole[r][v], Format::quad(words[v], quad), four);
                 }
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < WIDTH; v++) {
             Vector scale = load(scales + v / PARTS * groups * PANEL + v % PARTS * LANES);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
             for (int r = 0; r < ROWS; r++)
                 sums[r][v] += __builtin_convertvector(whole[r][v], Vector) * (scale * x_scales[r * groups + g]);
         }
@@ -203,26 +204,33 @@ inline void tile(const Rounded &x, long row, const uint8_t *w, const Half *scale
     }
 }
 
-// Calls use.template operator()<ROWS, PANELS>(row, panel) until all rows met all panels. The weights of a few panels
-// stay in the cache while all rows pass by.
-template <int ROWS, int PANELS, int ONES, class Use>
+// Calls use.template operator()<n, PANELS>(row, panel) for the n rows from `row` on, at most ROWS.
+template <int ROWS, int PANELS, class Use>
+inline void cover_rows(long n, long row, long panel, const Use &use) {
+    if constexpr (ROWS == 1) {
+        use.template operator()<1, PANELS>(row, panel);
+    } else {
+        if (n == ROWS) use.template operator()<ROWS, PANELS>(row, panel);
+        else cover_rows<ROWS - 1, PANELS>(n, row, panel, use);
+    }
+}
+
+// The same until all rows met all panels: where the rows fit a tile, as many panels at a time as memory is read fastest
+// with (ALONE); else PANELS of them, which stay in the cache while all rows pass by.
+template <int ROWS, int PANELS, int ALONE, class Use>
 inline void cover(long rows, long panels, const Use &use) {
-    if (rows == 1) {
+    if (rows <= ROWS) {
         long panel = 0;
-        for (; panel + ONES <= panels; panel += ONES) use.template operator()<1, ONES>(0, panel);
-        for (; panel < panels; panel++) use.template operator()<1, 1>(0, panel);
+        for (; panel + ALONE <= panels; panel += ALONE) cover_rows<ROWS, ALONE>(rows, 0, panel, use);
+        for (; panel < panels; panel++) cover_rows<ROWS, 1>(rows, 0, panel, use);
         return;
     }
     for (long panel = 0; panel < panels;) {
         bool full = panel + PANELS <= panels;
-        long row = 0;
-        for (; row + ROWS <= rows; row += ROWS)
-            full ? use.template operator()<ROWS, PANELS>(row, panel) : use.template operator()<ROWS, 1>(row, panel);
-        if constexpr (ROWS > 3)
-            for (; row + 3 <= rows; row += 3)
-                full ? use.template operator()<3, PANELS>(row, panel) : use.template operator()<3, 1>(row, panel);
-        for (; row < rows; row++)
-            full ? use.template operator()<1, PANELS>(row, panel) : use.template operator()<1, 1>(row, panel);
+        for (long row = 0; row < rows; row += ROWS) {
+            long n = rows - row < ROWS ? rows - row : ROWS;
+            full ? cover_rows<ROWS, PANELS>(n, row, panel, use) : cover_rows<ROWS, 1>(n, row, panel, use);
+        }
         panel += full ? PANELS : 1;
     }
 }
@@ -248,7 +256,8 @@ struct PairTiles {
     bool add;
     template <int ROWS, int PANELS>
     void operator()(long row, long at) const {
-        tile_of_pairs<ROWS, PANELS>(x + row * x_row, x_row, w + at * panel, panel, k, y + row * y_row + at * PANEL, y_row, add);
+        tile_of_pairs<ROWS, PANELS>(x + row * x_row, x_row, w + at * panel, panel, k, y + row * y_row + at * PANEL, y_row, add,
+                                    row == 0);
     }
 };
 
@@ -271,7 +280,7 @@ struct WholeTiles {
 template <class Element>
 void float_product(const float *x, long x_row, long rows, const Element *w, long panel, long panels, long k, float *y,
                    long y_row, bool add) {
-    cover<FLOAT_ROWS, FLOAT_PANELS, FLOAT_PANELS_OF_ONE>(rows, panels, FloatTiles<Element>{x, w, y, x_row, panel, k, y_row, add});
+    cover<FLOAT_ROWS, FLOAT_PANELS, FLOAT_ALONE>(rows, panels, FloatTiles<Element>{x, w, y, x_row, panel, k, y_row, add});
 }
 
 // Input of a product: rows as floats, and rounded where the matrix wants whole numbers.
