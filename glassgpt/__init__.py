@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glassgpt.api.compare import compare as compare
+    from glassgpt.api.export import export as export
     from glassgpt.api.loaded import load as load
     from glassgpt.api.train import train as train
     from glassgpt.config import GPTConfig as GPTConfig
@@ -28,6 +29,7 @@ _HOMES = {
     "train": "glassgpt.api.train",
     "compare": "glassgpt.api.compare",
     "load": "glassgpt.api.loaded",
+    "export": "glassgpt.api.export",
     "plan": "glassgpt.planning.plan",
     "GPTConfig": "glassgpt.config",
     "InputError": "glassgpt.settings",
@@ -35,7 +37,7 @@ _HOMES = {
     "DummyGPTModel": "glassgpt.skeleton",
 }
 
-__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError", "compare", "load", "plan", "train"]
+__all__ = ["DummyGPTModel", "GPTConfig", "GPTModel", "InputError", "compare", "export", "load", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@
     train.py    train()
     code.py     a model or an optimiser of the user's own
     loaded.py   load(): a model to generate with and to measure
+    export.py   export(): a model as a directory of its own, plain or quantised
     compare.py  compare(): which of several settings is better, if any
 
 `import glassgpt` offers what counts, each loaded when it is first used.

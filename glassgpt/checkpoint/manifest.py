@@ -71,6 +71,11 @@ def verified(directory: Path) -> Generator[None, None, None]:
         raise refusals[0]
 
 
+def saved_names(directory: Path) -> set[str]:
+    """The files that a checkpoint was saved with. Raises InputError where the manifest was altered."""
+    return {MANIFEST, *_read_manifest(directory / MANIFEST)}
+
+
 def _verify_file(path: Path, saved: FileSum) -> None:
     instead = f"take another checkpoint (or delete {MANIFEST} to use this one unchecked)"
     try:

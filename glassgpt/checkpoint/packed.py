@@ -47,6 +47,12 @@ def open_stored(directory: Path) -> StoredModel:
     return StoredModel(config, kind, fitted)
 
 
+def load_format(directory: Path) -> Format | None:
+    """How the model in a directory is quantised; None where it is not. Raises InputError as `load_config` does."""
+    path = directory / CONFIG
+    return quantized_format(read_config(path), str(path))
+
+
 def is_packed(place: Place) -> bool:
     """Whether what lies at this place is quantised: all matrices but the position embedding."""
     return any(name.endswith(".weight") and name != "position_embedding.weight" for name in place.ours)

@@ -38,7 +38,7 @@ def weights(run_directory: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "train", "compare", "generate", "eval", "plan", "tokenizer", "tokenizer train", "tokenizer encode",
+    "verb", ["", "train", "compare", "generate", "eval", "export", "plan", "tokenizer", "tokenizer train", "tokenizer encode",
              "tokenizer decode", "data", "data prepare", "data info", "data verify",
              "doctor", "completion"]
 )  # fmt: skip
@@ -79,10 +79,20 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     assert 0 < len(written["ids"]) <= 20
 
     on_text = json.loads(command("eval", "runs/text", "--data", "text.txt", "--json").stdout)
-    assert set(on_text) == {"bits_per_byte", "loss", "perplexity", "tokens", "bytes"}
+    assert set(on_text) == {"bits_per_byte", "loss", "perplexity", "tokens", "bytes", "dtype"}
     assert on_text["tokens"] == on_text["bytes"] == len((own_folder / "text.txt").read_bytes()) - 1
     on_validation = json.loads(command("eval", "runs/text", "--json").stdout)
     assert on_validation["bits_per_byte"] == pytest.approx(trained["val_bpb"])
+
+    rounded = json.loads(command("eval", "runs/text", "--dtype", "int8", "--json").stdout)
+    assert rounded["dtype"] == "int8"
+    assert rounded["bits_per_byte_fp32"] == on_validation["bits_per_byte"]
+    assert abs(rounded["cost_percent"]) < 0.5
+    exported = json.loads(command("export", "--quantize", "int8", "--out", "small", "--json").stdout)
+    assert exported["bytes_after"] < exported["bytes_before"] / 2
+    of_small = json.loads(command("eval", "small", "--data", "text.txt", "--json").stdout)
+    assert of_small["dtype"] == "int8"
+    assert of_small["bits_per_byte"] == pytest.approx(on_text["bits_per_byte"], rel=5e-3)
 
     of_minutes = json.loads(command("plan", "text.txt", "--minutes", "2", "--json").stdout)
     assert of_minutes["steps"] > 0
