@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glassgpt.generation.runner import Runner
 from glassgpt.generation.scheduler import Scheduler
 from glassgpt.generation.sequence import Finish, Request, TokenSequence, check_prompt
-from glassgpt.generation.speculation import guessed_row_cost
+from glassgpt.generation.speculation import guessed_cost
 from glassgpt.settings import InputError
 
 
@@ -57,7 +57,7 @@ class Engine:
             runner.copy,
             max_rows=max_rows,
             least_shared=least_shared,
-            row_cost=guessed_row_cost(runner.config) if row_cost is None else row_cost,
+            row_cost=guessed_cost(runner.config).row if row_cost is None else row_cost,
         )
         self._cancelled: list[TokenSequence] = []
 
