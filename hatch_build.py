@@ -20,8 +20,17 @@ FLAGS = [
     "-ffp-contract=fast", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi",
 ]  # fmt: skip
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
-TIERS = {"plain": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512, "avx512_bf16": [*AVX512, "-mavx512bf16"]}
+VNNI = [*AVX512, "-mavx512vnni"]
+TIERS = {
+    "plain": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512, "avx512_vnni": VNNI,
+    "avx512_bf16": [*VNNI, "-mavx512bf16"],
+}  # fmt: skip
 """Name -> flags that switch its instructions on; all but the first are for x86-64."""
+KERNELS = {
+    "train": ("plain", "avx2", "avx512", "avx512_bf16"),
+    "decode": ("plain", "avx2", "avx512", "avx512_vnni"),
+}
+"""Source file -> the tiers that it is compiled for."""
 
 
 def compile_native(root: Path) -> Path:
@@ -37,22 +46,25 @@ def compile_native(root: Path) -> Path:
 
     with tempfile.TemporaryDirectory() as folder:
 
-        def compile_tier(name: str) -> bool:
-            target = f"{folder}/{name}.o"
+        def compile_kernel(source: str, tier: str) -> bool:
+            name = f"-DGLASSGPT_TIER=glassgpt_{source}_{tier}"
             try:
-                run(*FLAGS, *TIERS[name], f"-DGLASSGPT_TIER=glassgpt_{name}", "-c", "train.cpp", "-o", target)
+                run(*FLAGS, *TIERS[tier], name, "-c", f"{source}.cpp", "-o", f"{folder}/{source}_{tier}.o")
             except subprocess.CalledProcessError:
-                if name != "avx512_bf16":  # instructions that older compilers do not know
+                if tier != "avx512_bf16":  # instructions that older compilers do not know
                     raise
                 return False
             return True
 
-        names = [*TIERS] if x86 else ["plain"]
+        wanted = [(source, tier) for source, tiers in KERNELS.items() for tier in tiers if x86 or tier == "plain"]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            compiled = [name for name, there in zip(names, pool.map(compile_tier, names), strict=True) if there]
-        defines = [f"-DGLASSGPT_{name.upper()}" for name in compiled]
-        run(*FLAGS, *defines, "-c", "interface.cpp", "-o", f"{folder}/interface.o")
-        objects = [f"{folder}/{name}.o" for name in [*compiled, "interface"]]
+            succeeded = pool.map(compile_kernel, *zip(*wanted))
+            compiled = [one for one, there in zip(wanted, succeeded, strict=True) if there]
+        defines = [f"-DGLASSGPT_{tier.upper()}" for source, tier in compiled if source == "train"]
+        for source in ("tiers", "trainer", "decoder"):
+            run(*FLAGS, *defines, "-c", f"{source}.cpp", "-o", f"{folder}/{source}.o")
+        objects = [*(f"{source}_{tier}" for source, tier in compiled), "tiers", "trainer", "decoder"]
+        objects = [f"{folder}/{name}.o" for name in objects]
         aside = library.with_name(f".{library.name}.{os.getpid()}")
         run("-shared", "-pthread", *objects, "-o", str(aside))
         os.replace(aside, library)  # a process that has the old one open keeps it

@@ -1,4 +1,4 @@
-// The C interface of the training kernel, and what a tier offers (interface.cpp picks one when it is opened).
+// The C interfaces of the training kernel and of the decoder, and what a tier offers of both (tiers.cpp picks one).
 #pragma once
 
 #include <cstdint>
@@ -38,4 +38,44 @@ struct Kernel {
 
 struct Tier {
     Kernel fp32, bf16;  // bf16.make is null where the tier has no such instruction
+};
+
+// A weight matrix in panels of 16 rows, as glassgpt/native/packing.py lays it out. values null: absent.
+enum Format { FP32, BF16, INT8, INT4 };
+struct Packed {
+    const void *values;
+    const uint16_t *scales;  // bf16; null in FP32 and BF16
+    int64_t format;
+};
+
+// Rows of tokens to compute: span after span, each a piece of the text in one slot of the cache.
+struct Spans {
+    int64_t n_spans, n_rows, n_logits;
+    const int64_t *slots, *starts, *counts;   // (n_spans); a span's tokens stand at positions start, start + 1, ...
+    const int64_t *ids, *positions;           // (n_rows)
+    const int64_t *logit_rows;                // (n_logits): rows whose scores are wanted
+    float *logits;                            // (n_logits, vocab_size rounded up to 16)
+    int64_t *next_task;                       // (n_layers) zeros: threads take tasks of attention from these
+    void (*meet)(void *);                     // waits for the other threads
+    void *meeting;
+};
+
+struct Room {
+    int64_t n_slots, max_rows, half_cache;    // half_cache: keys and values are kept in bf16
+};
+
+// What a tier offers of the decoder. `run` is called by every thread at once.
+struct DecodeKernel {
+    void *(*make)(const Shape *, const Room *, const Packed *matrices, const float *const *vectors);
+    void (*free)(void *);
+    void (*run)(void *, int64_t thread, const Spans *);
+    void (*copy)(void *, int64_t source, int64_t target, int64_t length);
+    int64_t (*read)(void *, int64_t thread);
+    int64_t (*pack)(const struct Source *, int64_t format, int64_t first_panel, int64_t end_panel, void *values, uint16_t *scales);
+};
+
+// A matrix as it lies in a file: (n, k) with strides in elements. type 0: float32, 1: float16, 2: bf16.
+struct Source {
+    const void *values;
+    int64_t type, n, k, row_stride, column_stride;
 };

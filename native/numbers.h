@@ -1,6 +1,6 @@
 // Numbers: the vector of this tier, bf16, and the functions that a transformer needs of a single float.
 //
-// Each tier (see interface.cpp) compiles these files with other instructions switched on. Everything lies in an
+// Each tier (see tiers.cpp) compiles these files with other instructions switched on. Everything lies in an
 // unnamed namespace, so that no function of one tier can stand in for another's.
 #pragma once
 

@@ -136,7 +136,7 @@ def test_with_a_compiler_the_wheel_has_the_native_code_and_is_of_this_system(bui
 def test_the_sdist_has_what_the_wheel_is_built_from_and_no_compiled_file(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    for needed in [*NEEDED, "native/train.cpp", "native/interface.cpp", "hatch_build.py", "pyproject.toml", "LICENSE"]:
+    for needed in [*NEEDED, "native/train.cpp", "native/decode.cpp", "hatch_build.py", "pyproject.toml", "LICENSE"]:
         assert needed in names
     assert not [name for name in names if "libglassgpt" in name]
 

@@ -32,6 +32,13 @@ class KeyValueCache:
         self.length = end
         return all_keys[:, :, :end], all_values[:, :, :end]
 
+    def copy_from(self, other: "KeyValueCache", length: int) -> None:
+        """Forget every position and keep the first `length` of another cache instead."""
+        self.length = 0
+        if other._room is not None:
+            keys, values = other._room
+            self.append(keys[:, :, :length], values[:, :, :length])
+
     def clear(self) -> None:
         """Forget every position; the room stays."""
         self.length = 0

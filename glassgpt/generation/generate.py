@@ -13,24 +13,10 @@ from numpy.typing import NDArray
 
 from glassgpt.generation.cache import make_cache
 from glassgpt.generation.sampling import Sampling, choose
+from glassgpt.generation.sequence import Step, check_prompt, visible_start
 from glassgpt.model import GPTModel, LayerCache
 from glassgpt.ops.linear import OneDnnLinear
 from glassgpt.settings import InputError
-
-Step = tuple[int, NDArray[np.float32]]
-"""A new token, and the scores (V,) that the model gave to all."""
-
-
-def visible_start(length: int, context_length: int) -> int:
-    """Where the window starts through which the model sees a text of `length` tokens: text[start:length].
-
-    Up to context_length it sees all. Then the window moves on by a quarter of the context at once, so that it
-    always holds more than three quarters: a window that moved with every token would give every token another
-    position each time, and nothing that was computed before could be kept.
-    """
-    overflow = max(0, length - context_length)
-    step = max(1, context_length // 4)
-    return -(-overflow // step) * step
 
 
 def generate(
@@ -130,20 +116,6 @@ def next_logits(model: GPTModel, ids: list[int], cache: Sequence[LayerCache] | N
 
 
 def _check(model: GPTModel, ids: Sequence[int], max_new_tokens: int) -> None:
-    config = model.config
     if model.training:
         raise InputError("the model is in training mode, where dropout disturbs it: call model.eval() first")
-    if not ids:
-        raise InputError("the prompt has no tokens, but needs at least one: begin with the end-of-text token")
-    if len(ids) > config.context_length:
-        raise InputError(
-            f"the prompt has {len(ids)} tokens, but the model's context_length is {config.context_length}: "
-            f"leave out the first {len(ids) - config.context_length}, or take a model with a longer context"
-        )
-    if min(ids) < 0 or max(ids) >= config.vocab_size:
-        unknown = next(token for token in ids if not 0 <= token < config.vocab_size)
-        raise InputError(
-            f"token {unknown} is not in the model's vocabulary of {config.vocab_size}: use its own tokenizer"
-        )
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
+    check_prompt(model.config, ids, max_new_tokens)

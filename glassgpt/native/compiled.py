@@ -1,7 +1,7 @@
 """The compiled library: whether it is there, and what it can do on this processor.
 
-It uses the best instructions that the processor has: avx512-bf16, avx512, avx2 or plain. The environment variable
-GLASSGPT_NATIVE_TIER names a lesser one of these, to try what another processor would do.
+It uses the best instructions that the processor has: avx512-bf16, avx512-vnni, avx512, avx2 or plain. The environment
+variable GLASSGPT_NATIVE_TIER names a lesser one of these, to try what another processor would do.
 """
 
 import ctypes
@@ -24,6 +24,17 @@ def library() -> ctypes.CDLL | None:
         opened.glassgpt_trainer.argtypes = [c_void_p, c_int64, c_void_p]
         opened.glassgpt_trainer_free.argtypes = [c_void_p]
         opened.glassgpt_trainer_step.argtypes = [c_void_p] * 5
+        opened.glassgpt_decoder.restype = c_void_p
+        opened.glassgpt_decoder.argtypes = [c_void_p] * 4
+        opened.glassgpt_decoder_free.argtypes = [c_void_p]
+        opened.glassgpt_decoder_forward.restype = c_int64
+        opened.glassgpt_decoder_forward.argtypes = [c_void_p, c_int64, *[c_void_p] * 6]
+        opened.glassgpt_decoder_copy.restype = c_int64
+        opened.glassgpt_decoder_copy.argtypes = [c_void_p, c_int64, c_int64, c_int64]
+        opened.glassgpt_decoder_read.restype = c_int64
+        opened.glassgpt_decoder_read.argtypes = [c_void_p]
+        opened.glassgpt_pack.restype = c_int64
+        opened.glassgpt_pack.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p]
         return opened
     return None
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from ctypes import c_double, c_float, c_int64, c_uint32, c_void_p
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glassgpt.config import GPTConfig
 from glassgpt.native.compiled import has_bf16, library
@@ -29,12 +30,30 @@ _SIZES = (
 )  # fmt: skip
 
 
-class _Shape(ctypes.Structure):
+class Shape(ctypes.Structure):
+    """What the native code knows of a model."""
+
     _fields_ = [
         *((name, c_int64) for name in (*_SIZES, "gated", "tied", "threads")),
         *((name, c_float) for name in ("norm_eps", "qk_norm_eps")),
         *((name, c_void_p) for name in ("cos", "sin")),
     ]  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, config: GPTConfig, threads: int, cos: NDArray[np.float32] | None, sin: NDArray[np.float32] | None
+    ) -> "Shape":
+        """cos and sin are (context_length, head_dim / 2) in one piece, None without rotary positions."""
+        return cls(
+            **{name: getattr(config, name) for name in _SIZES},
+            gated=config.architecture == "modern",
+            tied=config.tie_embeddings,
+            threads=threads,
+            norm_eps=config.norm_eps,
+            qk_norm_eps=config.norm_eps,
+            cos=None if cos is None else cos.ctypes.data,
+            sin=None if sin is None else sin.ctypes.data,
+        )
 
 
 class _Batch(ctypes.Structure):
@@ -71,16 +90,8 @@ class Trainer:
         if bf16 and not has_bf16():
             raise RuntimeError("this processor has no bf16 products")
         self._library = opened
-        self._tables = [np.ascontiguousarray(table, np.float32) for table in (cos, sin) if table is not None]
-        shape = _Shape(
-            **{name: getattr(config, name) for name in _SIZES},
-            gated=config.architecture == "modern",
-            tied=config.tie_embeddings,
-            threads=threads,
-            norm_eps=config.norm_eps,
-            qk_norm_eps=config.norm_eps,
-            **dict(zip(("cos", "sin"), (table.ctypes.data for table in self._tables))),
-        )
+        self._tables = [None if table is None else np.ascontiguousarray(table, np.float32) for table in (cos, sin)]
+        shape = Shape.of(config, threads, *self._tables)
         self.threads = threads
         self.n_slots = len(MODEL_TENSORS) + config.n_layers * len(BLOCK_TENSORS)
         counts = np.array([sizes.get(slot, 0) for slot in range(self.n_slots)], np.int64)

@@ -1,58 +1,17 @@
-// What Python opens (glassgpt/native): makes a trainer for the best instructions that this processor has, runs a
-// step on a few threads and adds their gradients up. Compiled for any processor of the platform; only the tiers,
-// the same train.cpp compiled with other flags, use newer instructions.
+// What Python opens for training (glassgpt/native/trainer.py): makes a trainer of the chosen tier, runs a step on a few
+// threads and adds their gradients up.
 
 #include <cmath>
 #include <condition_variable>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
 
-#include "interface.h"
-
-extern "C" {
-Tier glassgpt_plain();
-Tier glassgpt_avx2();
-Tier glassgpt_avx512();
-Tier glassgpt_avx512_bf16();
-}
+#include "tiers.h"
 
 namespace {
-
-struct Named {
-    const char *name;
-    Tier tier;
-};
-
-// The tiers that this processor can run, the best first; there is always the last.
-std::vector<Named> tiers() {
-    std::vector<Named> found;
-#ifdef GLASSGPT_AVX2
-    __builtin_cpu_init();
-    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#ifdef GLASSGPT_AVX512_BF16
-    if (wide && __builtin_cpu_supports("avx512bf16")) found.push_back({"avx512-bf16", glassgpt_avx512_bf16()});
-#endif
-    if (wide) found.push_back({"avx512", glassgpt_avx512()});
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back({"avx2", glassgpt_avx2()});
-#endif
-    found.push_back({"plain", glassgpt_plain()});
-    return found;
-}
-
-// The best tier, or the one that the environment variable GLASSGPT_NATIVE_TIER names, where it runs here.
-Named chosen_tier() {
-    std::vector<Named> found = tiers();
-    const char *wanted = std::getenv("GLASSGPT_NATIVE_TIER");
-    for (const Named &tier : found)
-        if (wanted && std::strcmp(wanted, tier.name) == 0) return tier;
-    return found.front();
-}
 
 // Where the threads of a step wait for each other.
 class Meeting {
@@ -114,23 +73,13 @@ double add_up(Trainer &trainer, int64_t thread, float *const *gradients) {
 
 }  // namespace
 
-#if defined(_WIN32)
-#define OPEN __declspec(dllexport)
-#else
-#define OPEN __attribute__((visibility("default")))
-#endif
-
 extern "C" {
-
-OPEN const char *glassgpt_tier() { return chosen_tier().name; }
-
-OPEN int64_t glassgpt_has_bf16() { return chosen_tier().tier.bf16.make != nullptr; }
 
 // `sizes` counts the elements of each tensor by slot, 0 where there is none. Null where memory does not suffice.
 OPEN void *glassgpt_trainer(const Shape *shape, int64_t bf16, const int64_t *sizes) {
     try {
         auto trainer = std::make_unique<Trainer>();
-        Tier tier = chosen_tier().tier;
+        Tier tier = chosen_tier().train;
         trainer->kernel = bf16 ? tier.bf16 : tier.fp32;
         trainer->threads = shape->threads;
         trainer->n_slots = MODEL_TENSORS + shape->n_layers * BLOCK_TENSORS;

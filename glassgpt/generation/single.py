@@ -1,0 +1,46 @@
+"""One text on a runner, alone and with nothing around it: what `generate` does where there is no second request."""
+
+from collections.abc import Iterator, Sequence
+
+from glassgpt.generation.runner import Runner
+from glassgpt.generation.sampling import Sampling
+from glassgpt.generation.sequence import Request, Step, TokenSequence, check_prompt
+from glassgpt.generation.speculation import MOST, guessed_row_cost
+
+MOST_ROWS = 512
+"""Tokens of a prompt in one forward pass."""
+
+
+def generate_on(
+    runner: Runner,
+    ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: int | None = None,
+    sequence: int = 0,
+    speculate: bool = True,
+    row_cost: float | None = None,
+) -> Iterator[Step]:
+    """`generate_with_logits` on the runner's slot 0: each new token, and the scores (V,) that it was chosen from.
+
+    The text is the same with and without drafts (`speculate`). `row_cost` is what a row more costs; left out, it is
+    guessed from the model's size (`speculation.guessed_row_cost`).
+
+    Raises InputError, before the first token, for a prompt that is empty, too long or holds an unknown id.
+    """
+    check_prompt(runner.config, ids, max_new_tokens)
+    request = Request(ids=ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, speculate=speculate)
+    row_cost = guessed_row_cost(runner.config) if row_cost is None else row_cost
+    return _write(runner, TokenSequence(runner.config, request, sequence), row_cost)
+
+
+def _write(runner: Runner, text: TokenSequence, row_cost: float) -> Iterator[Step]:
+    while text.finished is None:
+        text.move_window()
+        n_rows = min(text.n_pending, MOST_ROWS)
+        draft = text.draft(MOST, row_cost) if n_rows == text.n_pending else []
+        logits = runner.forward((text.span(n_rows, draft),))
+        length = len(text.ids)
+        text.take(n_rows, logits, draft)
+        yield from zip(text.ids[length:], logits)

@@ -1,0 +1,216 @@
+// What Python opens for generating (glassgpt/native/decoder.py): makes a decoder of the chosen tier, checks what it is
+// asked, and runs it on threads of its own.
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+#include "tiers.h"
+
+namespace {
+
+// A short wait is spent looking, because to sleep and be woken takes longer than most steps; then others may have the core.
+constexpr int LOOKS = 4000, LOOKS_BEFORE_SLEEP = 40000;
+
+inline void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#endif
+}
+
+// Where the threads wait for each other, hundreds of times a token.
+class Meeting {
+  public:
+    explicit Meeting(int64_t size) : size(size), missing(size) {}
+    void wait() {
+        int64_t mine = round.load(std::memory_order_relaxed);
+        if (missing.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            missing.store(size, std::memory_order_relaxed);
+            round.store(mine + 1, std::memory_order_release);
+            return;
+        }
+        for (int looks = 0; round.load(std::memory_order_acquire) == mine; looks++)
+            if (looks < LOOKS) pause();
+            else std::this_thread::yield();
+    }
+
+  private:
+    const int64_t size;
+    alignas(64) std::atomic<int64_t> missing;
+    alignas(64) std::atomic<int64_t> round{0};
+};
+
+// The caller's thread and others that live as long as this and sleep while there is nothing to do.
+class Crew {
+  public:
+    explicit Crew(int64_t threads) {
+        for (int64_t thread = 1; thread < threads; thread++) others.emplace_back([this, thread] { serve(thread); });
+    }
+    ~Crew() {
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            over = true;
+            orders.fetch_add(1);
+        }
+        wake.notify_all();
+        for (std::thread &other : others) other.join();
+    }
+    // Calls task(thread) in every thread and returns when all have.
+    template <class Task>
+    void run(const Task &task) {
+        call = [](const void *what, int64_t thread) { (*(const Task *)what)(thread); };
+        argument = &task;
+        working.store(int64_t(others.size()), std::memory_order_relaxed);
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            orders.fetch_add(1, std::memory_order_release);
+        }
+        wake.notify_all();
+        task(0);
+        for (int looks = 0; working.load(std::memory_order_acquire); looks++)
+            if (looks < LOOKS) pause();
+            else std::this_thread::yield();
+    }
+
+  private:
+    void serve(int64_t thread) {
+        for (int64_t done = 0;; done++) {
+            for (int looks = 0; looks < LOOKS_BEFORE_SLEEP && orders.load(std::memory_order_acquire) == done; looks++) pause();
+            if (orders.load(std::memory_order_acquire) == done) {
+                std::unique_lock<std::mutex> lock(mutex);
+                wake.wait(lock, [&] { return orders.load(std::memory_order_acquire) != done; });
+            }
+            if (over) return;
+            call(argument, thread);
+            working.fetch_sub(1, std::memory_order_release);
+        }
+    }
+    std::vector<std::thread> others;
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::atomic<int64_t> orders{0}, working{0};
+    bool over = false;
+    void (*call)(const void *, int64_t) = nullptr;
+    const void *argument = nullptr;
+};
+
+struct Decoder {
+    Shape shape;
+    Room room;
+    DecodeKernel kernel;
+    void *handle = nullptr;
+    std::vector<int64_t> lengths;  // positions that each slot holds
+    std::vector<int64_t> positions, logit_rows, next_task;
+    std::unique_ptr<Meeting> meeting;
+    std::unique_ptr<Crew> crew;
+    ~Decoder() {
+        crew.reset();
+        if (handle) kernel.free(handle);
+    }
+};
+
+// What may be wrong with a call; glassgpt/native/decoder.py says it in words.
+enum Refusal { FINE, WRONG_SLOT, SLOT_TWICE, WRONG_START, TOO_LONG, NO_TOKENS, TOO_MANY_ROWS, WRONG_SCORES, WRONG_ID };
+
+Refusal check(const Decoder &d, const Spans &spans, const int64_t *n_logits) {
+    if (spans.n_spans < 1) return NO_TOKENS;
+    int64_t rows = 0;
+    for (int64_t i = 0; i < spans.n_spans; i++) {
+        int64_t slot = spans.slots[i], start = spans.starts[i], count = spans.counts[i];
+        if (slot < 0 || slot >= d.room.n_slots) return WRONG_SLOT;
+        for (int64_t j = 0; j < i; j++)
+            if (spans.slots[j] == slot) return SLOT_TWICE;
+        if (start < 0 || start > d.lengths[size_t(slot)]) return WRONG_START;
+        if (count < 1) return NO_TOKENS;
+        if (count > d.shape.context_length || start + count > d.shape.context_length) return TOO_LONG;
+        if (count > d.room.max_rows - rows) return TOO_MANY_ROWS;
+        if (n_logits[i] < 0 || n_logits[i] > count) return WRONG_SCORES;
+        rows += count;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        if (spans.ids[i] < 0 || spans.ids[i] >= d.shape.vocab_size) return WRONG_ID;
+    return FINE;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Null where memory does not suffice. What the pointers point to must live as long as the decoder.
+OPEN void *glassgpt_decoder(const Shape *shape, const Room *room, const Packed *matrices, const float *const *vectors) {
+    try {
+        auto d = std::make_unique<Decoder>();
+        d->shape = *shape, d->room = *room;
+        d->kernel = chosen_tier().decode;
+        d->lengths.assign(size_t(room->n_slots), 0);
+        d->positions.resize(size_t(room->max_rows));
+        d->logit_rows.resize(size_t(room->max_rows));
+        d->next_task.resize(size_t(shape->n_layers));
+        d->handle = d->kernel.make(shape, room, matrices, vectors);
+        if (!d->handle) return nullptr;
+        d->meeting = std::make_unique<Meeting>(shape->threads);
+        d->crew = std::make_unique<Crew>(shape->threads);
+        return d.release();
+    } catch (const std::exception &) {  // no memory, or no more threads
+        return nullptr;
+    }
+}
+
+OPEN void glassgpt_decoder_free(void *handle) { delete (Decoder *)handle; }
+
+// Computes the spans; `logits` (sum of n_logits, vocab_size rounded up to 16). Returns why it refuses, 0: it did not.
+OPEN int64_t glassgpt_decoder_forward(void *handle, int64_t n_spans, const int64_t *slots, const int64_t *starts,
+                                      const int64_t *counts, const int64_t *n_logits, const int64_t *ids, float *logits) {
+    auto &d = *(Decoder *)handle;
+    Spans spans{};
+    spans.n_spans = n_spans, spans.slots = slots, spans.starts = starts, spans.counts = counts;
+    spans.ids = ids, spans.logits = logits;
+    if (Refusal refusal = check(d, spans, n_logits)) return refusal;
+    int64_t n_scored = 0, n_rows = 0;
+    for (int64_t i = 0; i < n_spans; i++) {
+        for (int64_t j = 0; j < counts[i]; j++) d.positions[size_t(n_rows + j)] = starts[i] + j;
+        n_rows += counts[i];
+        for (int64_t j = n_logits[i]; j > 0; j--) d.logit_rows[size_t(n_scored++)] = n_rows - j;
+        d.lengths[size_t(slots[i])] = starts[i] + counts[i];
+    }
+    d.next_task.assign(d.next_task.size(), 0);
+    spans.n_rows = n_rows, spans.n_logits = n_scored;
+    spans.positions = d.positions.data(), spans.logit_rows = d.logit_rows.data(), spans.next_task = d.next_task.data();
+    spans.meet = [](void *meeting) { ((Meeting *)meeting)->wait(); };
+    spans.meeting = d.meeting.get();
+    d.crew->run([&](int64_t thread) { d.kernel.run(d.handle, thread, &spans); });
+    return FINE;
+}
+
+// Slot `target` begins with the first `length` positions of `source`.
+OPEN int64_t glassgpt_decoder_copy(void *handle, int64_t source, int64_t target, int64_t length) {
+    auto &d = *(Decoder *)handle;
+    if (source < 0 || source >= d.room.n_slots || target < 0 || target >= d.room.n_slots) return WRONG_SLOT;
+    if (length < 0 || length > d.lengths[size_t(source)]) return WRONG_START;
+    if (source != target) d.kernel.copy(d.handle, source, target, length);
+    d.lengths[size_t(target)] = length;
+    return FINE;
+}
+
+// Reads all weights that a token needs, with all threads.
+OPEN int64_t glassgpt_decoder_read(void *handle) {
+    auto &d = *(Decoder *)handle;
+    std::atomic<int64_t> sum{0};
+    d.crew->run([&](int64_t thread) { sum += d.kernel.read(d.handle, thread); });
+    return sum;
+}
+
+// The panels from `first` to `end` of a matrix in one of the formats. 0 where memory does not suffice.
+OPEN int64_t glassgpt_pack(const Source *from, int64_t format, int64_t first, int64_t end, void *values, uint16_t *scales) {
+    return chosen_tier().decode.pack(from, format, first, end, values, scales);
+}
+
+}  // extern "C"
