@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 T = TypeVar("T")
 _HALF = 600
 """Signs of a message that are kept from its beginning and from its end."""
@@ -97,6 +95,8 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError where there is no such file or no mapping in it."""
+    import yaml  # here and below only where it is needed: a command that writes a text has no time for it
+
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -111,7 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         what = error.problem or error.context or "cannot be read"
         where = f"line {error.problem_mark.line + 1}: {what}" if error.problem_mark else what
         raise InputError(f"{path} is not valid YAML ({' '.join(where.split())}); mend it") from None
-    except _LEAKS as error:
+    except (yaml.YAMLError, *_LEAKS) as error:
         raise InputError(f"{path} is not valid YAML ({' '.join(str(error).split())}); mend it") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no sections; it should look like 'model:' with 'n_layers: 4' indented below")
@@ -120,6 +120,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """YAML text of plain values, keys in the order given."""
+    import yaml
+
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
@@ -161,15 +163,17 @@ def split_overrides(
 
 _MOST_BYTES, _MOST_ENTRIES, _DEEPEST = 10_000_000, 200_000, 20
 """Of a YAML file. PyYAML itself has no limits: a few bytes could keep it busy for hours."""
-_LEAKS = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_LEAKS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What PyYAML lets through for values such as 0x_, 2020-99-01 or !!bool maybe, besides its own errors."""
-_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _from_yaml(text: str) -> Any:
-    """What YAML text stands for. Raises one of _LEAKS, also for a key that stands twice in a mapping."""
+    """What YAML text stands for. Raises YAMLError, also for a key that stands twice in a mapping, or one of _LEAKS."""
+    import yaml
+
+    make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for n_entries, event in enumerate(yaml.parse(text, Loader=_YAML_LOADER)):
+    for n_entries, event in enumerate(yaml.parse(text, Loader=make_loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(
@@ -177,7 +181,7 @@ def _from_yaml(text: str) -> Any:
             )
         if depth > _DEEPEST or n_entries > _MOST_ENTRIES:
             raise yaml.MarkedYAMLError(problem="too much for a file of settings", problem_mark=event.start_mark)
-    loader = _YAML_LOADER(text)
+    loader = make_loader(text)
     try:
         node = loader.get_single_node()
         _refuse_twins(node)
@@ -188,6 +192,8 @@ def _from_yaml(text: str) -> Any:
 
 def _refuse_twins(node: Any) -> None:
     """Raise MarkedYAMLError for a key that stands twice in one mapping; PyYAML would take the last."""
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:

@@ -14,6 +14,7 @@
 
 #include "packing.h"
 #include "products.h"
+#include "sampling.h"
 
 namespace {
 
@@ -340,6 +341,7 @@ void *make_decoder(const Shape *shape, const Room *room, const Packed *matrices,
             d.own[i] = {all.normed + i * d.c, row};
             d.scores[i] = scores + i * MOST_ROWS * d.capacity, d.attended[i] = attended + i * MOST_ROWS * d.depth;
         }
+        if (room->n_slots > (1L << 46) / d.slot_bytes()) throw std::bad_alloc();  // more than an address reaches
         d.cache = d.take<char>(room->n_slots * d.slot_bytes(), false);
         return made;
     } catch (const std::bad_alloc &) {
@@ -388,5 +390,5 @@ int64_t read_weights(void *handle, int64_t thread) {
 }  // namespace
 
 extern "C" DecodeKernel GLASSGPT_TIER() {
-    return {make_decoder, free_decoder, run_decoder, copy_slot, read_weights, pack_panels};
+    return {make_decoder, free_decoder, run_decoder, copy_slot, read_weights, choose_token, pack_panels};
 }

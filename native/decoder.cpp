@@ -17,8 +17,9 @@
 
 namespace {
 
-// A short wait is spent looking, because to sleep and be woken takes longer than most steps; then others may have the core.
-constexpr int LOOKS = 4000, LOOKS_BEFORE_SLEEP = 40000;
+// A short wait is spent looking, because to sleep and be woken takes longer than most steps; after that, others may
+// have the core: they may be what is waited for.
+constexpr int LOOKS = 5000, LOOKS_BETWEEN_CALLS = 20000;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -26,77 +27,95 @@ inline void pause() {
 #endif
 }
 
+// A number that threads wait for to change.
+class Signal {
+  public:
+    int64_t value() const { return number.load(std::memory_order_acquire); }
+    void set(int64_t next) {
+        number.store(next);
+        if (!sleepers.load()) return;  // whoever comes now sees the number before it sleeps
+        std::lock_guard<std::mutex> lock(mutex);
+        wake.notify_all();
+    }
+    void await_change(int64_t from, int looks) {
+        for (int i = 0; i < looks; i++) {
+            if (value() != from) return;
+            pause();
+        }
+        sleepers.fetch_add(1);
+        {
+            std::unique_lock<std::mutex> lock(mutex);
+            wake.wait(lock, [&] { return number.load() != from; });
+        }
+        sleepers.fetch_sub(1);
+    }
+
+  private:
+    alignas(64) std::atomic<int64_t> number{0};
+    std::atomic<int64_t> sleepers{0};
+    std::mutex mutex;
+    std::condition_variable wake;
+};
+
 // Where the threads wait for each other, hundreds of times a token.
 class Meeting {
   public:
     explicit Meeting(int64_t size) : size(size), missing(size) {}
     void wait() {
-        int64_t mine = round.load(std::memory_order_relaxed);
-        if (missing.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-            missing.store(size, std::memory_order_relaxed);
-            round.store(mine + 1, std::memory_order_release);
-            return;
+        int64_t mine = round.value();
+        if (missing.fetch_sub(1) == 1) {
+            missing.store(size);
+            round.set(mine + 1);
+        } else {
+            round.await_change(mine, LOOKS);
         }
-        for (int looks = 0; round.load(std::memory_order_acquire) == mine; looks++)
-            if (looks < LOOKS) pause();
-            else std::this_thread::yield();
     }
 
   private:
     const int64_t size;
     alignas(64) std::atomic<int64_t> missing;
-    alignas(64) std::atomic<int64_t> round{0};
+    Signal round;
 };
 
-// The caller's thread and others that live as long as this and sleep while there is nothing to do.
+// The caller's thread and others, which live as long as this and sleep while there is nothing to do.
 class Crew {
   public:
-    explicit Crew(int64_t threads) {
-        for (int64_t thread = 1; thread < threads; thread++) others.emplace_back([this, thread] { serve(thread); });
-    }
-    ~Crew() {
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            over = true;
-            orders.fetch_add(1);
+    explicit Crew(int64_t threads) : all_done(threads) {
+        try {
+            for (int64_t thread = 1; thread < threads; thread++) others.emplace_back([this, thread] { serve(thread); });
+        } catch (...) {
+            leave();
+            throw;
         }
-        wake.notify_all();
-        for (std::thread &other : others) other.join();
     }
+    ~Crew() { leave(); }
     // Calls task(thread) in every thread and returns when all have.
     template <class Task>
     void run(const Task &task) {
         call = [](const void *what, int64_t thread) { (*(const Task *)what)(thread); };
         argument = &task;
-        working.store(int64_t(others.size()), std::memory_order_relaxed);
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            orders.fetch_add(1, std::memory_order_release);
-        }
-        wake.notify_all();
+        orders.set(orders.value() + 1);
         task(0);
-        for (int looks = 0; working.load(std::memory_order_acquire); looks++)
-            if (looks < LOOKS) pause();
-            else std::this_thread::yield();
+        all_done.wait();
     }
 
   private:
     void serve(int64_t thread) {
         for (int64_t done = 0;; done++) {
-            for (int looks = 0; looks < LOOKS_BEFORE_SLEEP && orders.load(std::memory_order_acquire) == done; looks++) pause();
-            if (orders.load(std::memory_order_acquire) == done) {
-                std::unique_lock<std::mutex> lock(mutex);
-                wake.wait(lock, [&] { return orders.load(std::memory_order_acquire) != done; });
-            }
+            orders.await_change(done, LOOKS_BETWEEN_CALLS);
             if (over) return;
             call(argument, thread);
-            working.fetch_sub(1, std::memory_order_release);
+            all_done.wait();
         }
     }
+    void leave() {
+        over = true;
+        orders.set(orders.value() + 1);
+        for (std::thread &other : others) other.join();
+    }
     std::vector<std::thread> others;
-    std::mutex mutex;
-    std::condition_variable wake;
-    std::atomic<int64_t> orders{0}, working{0};
+    Signal orders;
+    Meeting all_done;
     bool over = false;
     void (*call)(const void *, int64_t) = nullptr;
     const void *argument = nullptr;
@@ -206,6 +225,16 @@ OPEN int64_t glassgpt_decoder_read(void *handle) {
     std::atomic<int64_t> sum{0};
     d.crew->run([&](int64_t thread) { sum += d.kernel.read(d.handle, thread); });
     return sum;
+}
+
+// The token that is drawn from these scores after the text `ids`, which is read only for a repetition penalty.
+// -1: the scores are no numbers; -2: there is no memory for it; -3: one of the ids is no token.
+OPEN int64_t glassgpt_choose(const float *scores, int64_t vocab_size, const Choice *choice, const int64_t *ids, int64_t n_ids) {
+    static const DecodeKernel kernel = chosen_tier().decode;
+    for (int64_t i = 0; ids && i < n_ids; i++)
+        if (ids[i] < 0 || ids[i] >= vocab_size) return -3;
+    std::unique_ptr<double[]> room(new (std::nothrow) double[size_t(3 * vocab_size)]);
+    return room ? kernel.choose(scores, vocab_size, choice, ids, n_ids, room.get()) : -2;
 }
 
 // The panels from `first` to `end` of a matrix in one of the formats. 0 where memory does not suffice.

@@ -71,7 +71,16 @@ struct DecodeKernel {
     void (*run)(void *, int64_t thread, const Spans *);
     void (*copy)(void *, int64_t source, int64_t target, int64_t length);
     int64_t (*read)(void *, int64_t thread);
+    int64_t (*choose)(const float *scores, int64_t vocab_size, const struct Choice *, const int64_t *ids, int64_t n_ids,
+                      double *room);
     int64_t (*pack)(const struct Source *, int64_t format, int64_t first_panel, int64_t end_panel, void *values, uint16_t *scales);
+};
+
+// How a token is drawn: `Sampling` of glassgpt/generation/sampling.py. top_k 0: all; top_p 1: all; min_p 0: all.
+struct Choice {
+    double temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k;
+    uint64_t seed, sequence;
 };
 
 // A matrix as it lies in a file: (n, k) with strides in elements. type 0: float32, 1: float16, 2: bf16.

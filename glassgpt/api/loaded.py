@@ -18,10 +18,10 @@ from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device, Dtype, GPTConfig
 from glassgpt.generation.sampling import Sampling
 from glassgpt.generation.scored import ScoredToken, score
-from glassgpt.generation.sequence import Step, check_prompt
+from glassgpt.generation.sequence import Request, Step, check_prompt
 from glassgpt.generation.shared import SharedRunner
 from glassgpt.generation.single import generate_on
-from glassgpt.native.decoder import available
+from glassgpt.native.decoder import Decoder, available
 from glassgpt.native.packing import Format
 from glassgpt.settings import InputError
 from glassgpt.text.stream import StopStrings, StreamDecoder
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from glassgpt.evaluation.bits_per_byte import Evaluation
     from glassgpt.model import GPTModel
     from glassgpt.text.corpus import Corpus
+
+
+AT_ONCE = 16
+"""Texts of one prompt that are written together, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,18 @@ class GPT:
         return self.make_model()
 
     @cached_property
-    def runner(self) -> SharedRunner | None:
-        """What writes, one text at a time; None where it is `model`."""
-        return SharedRunner(self.native.decoder()) if self.native else None
+    def decoder(self) -> Decoder | None:
+        """The native decoder of one text at a time; None where PyTorch writes."""
+        return self.native.decoder() if self.native else None
+
+    @cached_property
+    def _shared(self) -> SharedRunner | None:
+        return SharedRunner(self.decoder) if self.decoder else None
+
+    def prepare(self) -> None:
+        """Make what writes, so that the first token need not wait for it. Raises InputError where memory is short."""
+        if self.decoder is None:
+            self.model  # noqa: B018
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The ids of a prompt; an empty one is the token that begins a document."""
@@ -77,13 +90,13 @@ class GPT:
         """
         sampling = sampling or Sampling()
         arguments: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
-        if self.native is None or self.runner is None:
+        if self.native is None or self._shared is None:
             from glassgpt.generation.generate import generate_with_logits
 
             return generate_with_logits(self.model, ids, sequence=sequence, **arguments)
         check_prompt(self.config, ids, max_new_tokens)
         self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens)
-        return generate_on(self.runner.lend(), ids, sequence=sequence, **arguments)
+        return generate_on(self._shared.lend(), ids, sequence=sequence, **arguments)
 
     def ids(
         self, prompt: str = "", max_new_tokens: int = 200, sampling: Sampling | None = None, sequence: int = 0
@@ -100,6 +113,25 @@ class GPT:
         """The tokens that `ids` gives, each with its probability, its rank, and the likeliest others."""
         steps = self._steps(prompt, max_new_tokens, sampling, sequence)
         return (score(logits, token, self.token_text) for token, logits in steps)
+
+    def together(
+        self, prompt: str, n: int, max_new_tokens: int = 200, sampling: Sampling | None = None
+    ) -> list[Iterator[int]]:
+        """What `ids` gives for the sequences 0 to n - 1, to be taken by turns.
+
+        The native decoder writes them in one batch.
+        """
+        if self.native is None or n == 1:
+            return [self.ids(prompt, max_new_tokens, sampling, sequence) for sequence in range(n)]
+        from glassgpt.generation.engine import Engine
+
+        ids, n_slots = self.prompt_ids(prompt), min(n, AT_ONCE)
+        check_prompt(self.config, ids, max_new_tokens)
+        self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens, n_slots)
+        sampling, end = sampling or Sampling(), self.tokenizer.end_of_text
+        engine = Engine(self.native.decoder(n_slots))
+        request = Request(ids=ids, n=n, max_new_tokens=max_new_tokens, sampling=sampling, stop=end)
+        return [engine.take(sequence) for sequence in engine.submit(request)]
 
     def stream(
         self,

@@ -2,14 +2,20 @@
 
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glassgpt.api.cores import available_cores
 from glassgpt.checkpoint.native_weights import NativeWeights, native_bytes, native_weights
 from glassgpt.checkpoint.packed import StoredModel
 from glassgpt.config import GPTConfig
-from glassgpt.native.decoder import Decoder
-from glassgpt.native.packing import Format
+from glassgpt.native.decoder import Decoder, expected_shapes
+from glassgpt.native.packing import Format, PackedMatrix, packed_shapes
 from glassgpt.settings import InputError
 from glassgpt.training.machine_facts import memory_free
+
+READ = 2**28
+"""Bytes that are read to measure: more than the caches hold."""
 
 
 class NativeModel:
@@ -44,6 +50,23 @@ class NativeModel:
             smaller = "take a smaller model" if self.kind == "int4" else "give --dtype int8 or int4"
             _refuse(taken, f"the weights in {self.kind}", smaller)
         return native_weights(self._stored, self.kind, available_cores())
+
+
+def read_speed(threads: int) -> float:
+    """Bytes a second at which the native decoder reads weights from memory."""
+    config = GPTConfig(
+        vocab_size=READ // 256, context_length=16, embedding_dim=64, n_heads=1, n_layers=1, tie_embeddings=True
+    )
+    matrices: dict[str, PackedMatrix] = {}
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for name, shape in expected_shapes(config):
+        if len(shape) == 2 and name != "position_embedding.weight":
+            values, _ = packed_shapes("fp32", *shape)
+            matrices[name] = PackedMatrix("fp32", *shape, np.ones(values, np.float32))
+        else:
+            vectors[name] = np.ones(shape, np.float32)
+    decoder = Decoder(config, matrices, vectors, threads=threads)
+    return decoder.bytes_per_token / decoder.read_seconds(times=10)
 
 
 def _refuse(needed: int, what: str, instead: str) -> None:

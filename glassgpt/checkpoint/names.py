@@ -12,6 +12,7 @@ import numpy as np
 
 from glassgpt.checkpoint.stored import StoredTensor
 from glassgpt.config import GPTConfig
+from glassgpt.native.decoder import expected_shapes
 from glassgpt.settings import InputError
 
 _GPT2_BLOCK = {
@@ -77,18 +78,18 @@ def places(config: GPTConfig) -> Iterator[Place]:
     """Every tensor of theirs; the first is the token embedding."""
     gpt2 = config.architecture == "gpt2"
     ends, block, blocks = (_GPT2_ENDS, _GPT2_BLOCK, "h") if gpt2 else (_MODERN_ENDS, _MODERN_BLOCK, "layers")
-    prefix = _PREFIX[config.architecture]
+    prefix, known = _PREFIX[config.architecture], dict(expected_shapes(config))
     for theirs, ours in ends.items():
-        yield _place(config, prefix + theirs, ours)
+        yield _place(known, prefix + theirs, ours)
     for layer in range(config.n_layers):
         for theirs, ours in block.items():
             name = f"{prefix}{blocks}.{layer}.{theirs}"
             if theirs == "attn.c_attn.bias" and not config.qkv_bias:
                 yield Place(name, (), (), False, (3 * config.embedding_dim,))
             elif config.qk_norm or not theirs.endswith(("q_norm.weight", "k_norm.weight")):
-                yield _place(config, name, " ".join(f"blocks.{layer}.{part}" for part in ours.split()))
+                yield _place(known, name, " ".join(f"blocks.{layer}.{part}" for part in ours.split()))
     if not config.tie_embeddings:
-        yield _place(config, _HEAD, "output_head.weight")
+        yield _place(known, _HEAD, "output_head.weight")
 
 
 def fitting(
@@ -130,24 +131,9 @@ def _renamed(tensors: Mapping[str, StoredTensor], config: GPTConfig) -> dict[str
     return {f"transformer.{name}" if bare and name != _HEAD else name: tensors[name] for name in kept}
 
 
-def _place(config: GPTConfig, theirs: str, ours: str) -> Place:
-    shapes = [_shape(config, name) for name in ours.split()]
+def _place(known: Mapping[str, tuple[int, ...]], theirs: str, ours: str) -> Place:
+    shapes = [known[name] for name in ours.split()]
     n_rows = tuple(shape[0] for shape in shapes)
     whole = (sum(n_rows), *shapes[0][1:])
     transposed = _CONV1D.fullmatch(theirs) is not None
     return Place(theirs, tuple(ours.split()), n_rows, transposed, whole[::-1] if transposed else whole)
-
-
-def _shape(config: GPTConfig, ours: str) -> tuple[int, ...]:
-    """The shape of one of our parameters."""
-    dim, inner, vocab_size = config.embedding_dim, config.feed_forward_dim, config.vocab_size
-    query_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    matrices = {
-        "token_embedding": (vocab_size, dim), "position_embedding": (config.context_length, dim),
-        "query": (query_dim, dim), "key": (kv_dim, dim), "value": (kv_dim, dim), "output_projection": (dim, query_dim),
-        "gate": (inner, dim), "up": (inner, dim), "down": (dim, inner), "output_head": (vocab_size, dim),
-    }  # fmt: skip
-    module, kind = ours.split(".")[-2:]
-    if module in matrices:
-        return matrices[module] if kind == "weight" else matrices[module][:1]
-    return (config.head_dim,) if module in ("query_norm", "key_norm") else (dim,)

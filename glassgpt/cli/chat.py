@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.words import WordWrap, command, printable
 from glassgpt.cli.writing import DEFAULT, Writing
-from glassgpt.config import Device
+from glassgpt.config import Device, Dtype
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def chat(
     /,
     *,
     writing: Writing = DEFAULT,
+    dtype: Dtype = "auto",
     device: Device = "cpu",
     trust_code: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -43,6 +44,8 @@ def chat(
     ----------
     directory
         A run, a checkpoint, or any Hugging Face directory of a GPT-2, Llama or Qwen3. Left out: the newest run.
+    dtype
+        What the weights are rounded to; int8 and int4 are faster and less exact. auto: fp32, or what DIR has.
     device
         Where to compute.
     trust_code
@@ -54,7 +57,7 @@ def chat(
         from glassgpt.api.conversation import Conversation
         from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device, trust_code=trust_code)
+    gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
     if directory is None:
         say_which(gpt.directory)
     conversation = Conversation(gpt, sampling, writing.max_new_tokens, writing.stops)

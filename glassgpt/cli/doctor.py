@@ -30,6 +30,9 @@ SEQUENCES = 16
 LEAST_DISK, LEAST_MEMORY, SLOW_DISK = 5e9, 2e9, 2e7
 """Bytes, and bytes a second, below which there is a warning."""
 NOVEL_MINUTES = (1, 10)
+COMPILER = (
+    "install a C++ compiler (Debian: apt install g++, macOS: xcode-select --install), then install GlassGPT again"
+)
 BUSY = 0.5
 """Of a core that others use, from which on measurements suffer."""
 
@@ -72,6 +75,17 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """What will write texts on the CPU here."""
+
+    native: bool
+    instructions: str | None
+    """Of the native code."""
+    read_bytes_per_s: float | None
+    """At which it reads weights, with all threads."""
+
+
+@dataclass(frozen=True)
 class Speeds:
     """What was measured."""
 
@@ -82,6 +96,7 @@ class Speeds:
     saving: "DiskSpeed | None"
     """None where nothing can be written."""
     training: Training
+    decoding: Decoding
 
 
 def _doctor_of_machine(as_json: bool) -> int:
@@ -137,11 +152,14 @@ def _measured(page: Page, facts: MachineFacts, devices: list[str]) -> Speeds:
     else:
         works = f"links: {_yes(saving.links)}, fsync of folders: {_yes(saving.directory_sync)}"
         page.row("saving", f"{size(saving.bytes_per_s)}/s, with SHA-256 and fsync; {works}")
+    page.doing("reading weights")
+    decoding = _decoding(cores)
+    page.row("writing", _how_it_writes(decoding, cores))
     page.doing("measuring steps of training")
     training = _training()
     how = f"{training.device}, {training.dtype}, {number(training.threads, 'thread')}, {_by(training)}"
     page.row("training", f"{how}: {training.why}")
-    return Speeds(flops, read, saving, training)
+    return Speeds(flops, read, saving, training, decoding)
 
 
 def _show_facts(page: Page, facts: MachineFacts, disks: dict[str, Disk]) -> None:
@@ -221,6 +239,20 @@ def _novel(speed: "Speed") -> list[dict[str, Any]]:
     ]
 
 
+def _decoding(threads: int) -> Decoding:
+    from glassgpt.api.native import read_speed
+    from glassgpt.native.compiled import tier
+
+    return Decoding(tier() is not None, tier(), read_speed(threads) if tier() else None)
+
+
+def _how_it_writes(decoding: Decoding, threads: int) -> str:
+    if decoding.read_bytes_per_s is None:
+        return f"with PyTorch: the native decoder is not there, which is faster; {COMPILER}"
+    rate = f"{decoding.read_bytes_per_s / 1e9:.0f} GB/s with {number(threads, 'thread')}"
+    return f"with the native decoder, by {decoding.instructions} instructions; it reads weights at {rate}"
+
+
 def _yes(works: bool) -> str:
     return "yes" if works else "no"
 
@@ -233,8 +265,7 @@ def _why(used: Any) -> str:
         return f"PyTorch finds {used.device.upper()}, which is faster than a processor"
     if (instructions := tier()) is None:
         return (
-            "the native step is not there, which is several times faster for small models: install a C++ compiler "
-            "(Debian: apt install g++, macOS: xcode-select --install), then install GlassGPT again"
+            f"the native step is not there, which is several times faster for small models: {COMPILER}"
         )
     arithmetic = "which multiply bf16" if has_bf16() else "which have no products of bf16"
     small = f"up to {count(NATIVE_PARAMETERS)} parameters"

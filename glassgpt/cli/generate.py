@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from glassgpt.cli.numbers import Whole
-from glassgpt.cli.probabilities import LinesView, TintedView
 from glassgpt.cli.process import interruptible_imports, say_which
-from glassgpt.cli.words import WordWrap, command, printable
+from glassgpt.cli.words import WordWrap, command, printable, size
 from glassgpt.cli.writing import DEFAULT, Writing
-from glassgpt.config import Device
+from glassgpt.config import Device, Dtype
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
     from glassgpt.api.loaded import GPT
+    from glassgpt.cli.probabilities import LinesView, TintedView
     from glassgpt.generation.sampling import Sampling
     from glassgpt.generation.scored import ScoredToken
 
@@ -33,6 +33,7 @@ def generate(
     writing: Writing = DEFAULT,
     num_samples: Whole = 1,
     show_probabilities: Annotated[bool, Parameter(negative="")] = False,
+    dtype: Dtype = "auto",
     device: Device = "cpu",
     trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -49,6 +50,8 @@ def generate(
         How many texts to write.
     show_probabilities
         Show how likely the model found each token, and what else it might have written.
+    dtype
+        What the weights are rounded to; int8 and int4 are faster and less exact. auto: fp32, or what DIR has.
     device
         Where to compute.
     trust_code
@@ -69,23 +72,31 @@ def generate(
     with interruptible_imports():
         from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device, trust_code=trust_code)
+    gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
     if directory is None:
         say_which(gpt.directory)
-    samples = []
-    for number in range(num_samples):
-        if number and not as_json:
-            print("---")
-        view = None if as_json else _view(show_probabilities)
-        samples.append(_write(gpt, prompt, writing, sampling, number, show_probabilities, view))
+    gpt.prepare()
+    live = sys.stdout.isatty() and not as_json
+    began = time.perf_counter()
+    if num_samples > 1 and not live and not show_probabilities:
+        samples = _write_together(gpt, prompt, writing, sampling, num_samples)
+        if not as_json:
+            print("\n---\n".join(sample.text for sample in samples))
+    else:
+        samples = []
+        for number in range(num_samples):
+            if number and not as_json:
+                print("---")
+            view = None if as_json else _view(show_probabilities)
+            samples.append(_write(gpt, prompt, writing, sampling, number, show_probabilities, view))
+    speed = speed_of(gpt, samples, time.perf_counter() - began)
     if as_json:
         values = [sample.to_dict() for sample in samples]
-        print(json.dumps(values[0] if num_samples == 1 else values[0] | {"samples": values}))
+        every = {"samples": values} if num_samples > 1 else {}
+        print(json.dumps(values[0] | dataclasses.asdict(speed) | every))
         return 0
-    n_ids, seconds = sum(len(sample.ids) for sample in samples), sum(sample.seconds for sample in samples)
-    first = 1000 * samples[0].time_to_first_token_s
     after = command("eval", *([directory] if directory else []), *(["--trust-code"] if trust_code else []))
-    print(f"\n{n_ids / seconds:.0f} tokens/s, the first after {first:.0f} ms. Next: {after}", file=sys.stderr)
+    print(f"\n{speed.line()}. Next: {after}", file=sys.stderr)
     return 0
 
 
@@ -112,6 +123,40 @@ class Sample:
         return values
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How fast all texts were written, and of how much that this machine could do."""
+
+    tokens_per_s: float
+    time_to_first_token_s: float
+    dtype: str
+    """Of the weights."""
+    bytes_per_token: int | None
+    """Weights that a token reads; None where PyTorch writes."""
+    share_of_bandwidth: float | None
+    """The time that this machine takes to read them, in that of a token after the first."""
+
+    def line(self) -> str:
+        """In words."""
+        said = f"{self.tokens_per_s:.0f} tokens/s, the first after {1000 * self.time_to_first_token_s:.0f} ms"
+        if self.bytes_per_token is None:
+            return said
+        said += f"; a token reads {size(self.bytes_per_token)} ({self.dtype})"
+        share = self.share_of_bandwidth or 0.0
+        return said + (f" at {share:.0%} of full speed" if share >= 0.005 else "")
+
+
+def speed_of(gpt: "GPT", samples: list[Sample], seconds: float) -> Speed:
+    """What `samples`, written in so many seconds, say; reading the weights is measured here."""
+    n_ids, first, decoder = sum(len(sample.ids) for sample in samples), samples[0], gpt.decoder
+    share = None
+    if decoder and len(samples) == 1 and len(first.ids) > 1:
+        each = (first.seconds - first.time_to_first_token_s) / (len(first.ids) - 1)
+        share = decoder.read_seconds() / each
+    n_bytes = decoder.bytes_per_token if decoder else None
+    return Speed(n_ids / seconds, first.time_to_first_token_s, gpt.dtype, n_bytes, share)
+
+
 class TextView:
     """Prints a text as it comes; in a terminal, lines end between words."""
 
@@ -134,9 +179,11 @@ class TextView:
         print(self.wrap.flush() if self.wrap else "", flush=True)
 
 
-def _view(show_probabilities: bool) -> TextView | TintedView | LinesView:
+def _view(show_probabilities: bool) -> "TextView | TintedView | LinesView":
     if not show_probabilities:
         return TextView()
+    from glassgpt.cli.probabilities import LinesView, TintedView
+
     return TintedView() if sys.stdout.isatty() else LinesView()
 
 
@@ -147,12 +194,11 @@ def _write(
     sampling: "Sampling",
     sequence: int,
     scored: bool,
-    view: TextView | TintedView | LinesView | None,
+    view: "TextView | TintedView | LinesView | None",
 ) -> Sample:
     """Let the model write, showing it as it goes."""
-    began = time.perf_counter()
+    times = [time.perf_counter()]
     ids: list[int] = []
-    times: list[float] = []
     tokens: list[ScoredToken] = []
 
     def noted(steps: "Iterator[ScoredToken]") -> Iterator[int]:
@@ -183,13 +229,48 @@ def _write(
     finally:  # a Ctrl-C too ends the line
         if view:
             view.ends()
-    seconds = time.perf_counter() - began
+    return _sample(text, ids, stop.found, writing, times, tokens if scored else None)
+
+
+def _write_together(gpt: "GPT", prompt: str, writing: Writing, sampling: "Sampling", n: int) -> list[Sample]:
+    """`_write` of n texts that nobody watches, in one batch."""
+    began = time.perf_counter()
+    ids: list[list[int]] = [[] for _ in range(n)]
+    times: list[list[float]] = [[began] for _ in range(n)]
+    texts, stops = [prompt] * n, [writing.stop_strings() for _ in range(n)]
+
+    def timed(number: int, new_ids: Iterator[int]) -> Iterator[int]:
+        for token in new_ids:
+            ids[number].append(token)
+            times[number].append(time.perf_counter())
+            yield token
+
+    together = enumerate(gpt.together(prompt, n, writing.max_new_tokens, sampling))
+    going = {number: gpt.decode_stream(timed(number, new_ids), stops[number]) for number, new_ids in together}
+    while going:
+        for number, pieces in [*going.items()]:
+            piece = next(pieces, None)
+            if piece is None:
+                del going[number]
+            else:
+                texts[number] += piece
+    return [
+        _sample(texts[number], ids[number], stops[number].found, writing, times[number]) for number in range(n)
+    ]
+
+
+def _sample(
+    text: str, ids: list[int], stopped: bool, writing: Writing, times: list[float],
+    probabilities: "list[ScoredToken] | None" = None,
+) -> Sample:  # fmt: skip
+    """A text and what `times`, its beginning and that of each token, say of it."""
+    seconds = max(times[-1] - times[0], 1e-9)
     return Sample(
         text=text,
         ids=ids,
-        finish_reason="stop" if stop.found or len(ids) < writing.max_new_tokens else "length",
+        finish_reason="stop" if stopped or len(ids) < writing.max_new_tokens else "length",
         seconds=seconds,
         tokens_per_s=len(ids) / seconds,
-        time_to_first_token_s=times[0] - began if times else seconds,
-        probabilities=tokens if scored else None,
+        time_to_first_token_s=times[min(1, len(times) - 1)] - times[0],
+        probabilities=probabilities,
     )

@@ -6,8 +6,6 @@ import shlex
 import time
 import unicodedata
 
-from rich.cells import cell_len, chop_cells
-
 JOINERS = "\u200c\u200d"
 """Signs without a form of their own that belong to Persian words and to emoji."""
 
@@ -53,6 +51,8 @@ class WordWrap:
 
     def flush(self) -> str:
         """What was held back."""
+        from rich.cells import cell_len
+
         word, self._word = self._word, ""
         breaks = word and self._column and self._column + cell_len(word) > self.width
         self._column = cell_len(word) + (0 if breaks else self._column)
@@ -64,6 +64,8 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
     A word that is wider than a line, as Chinese sentences are, is cut.
     """
+    from rich.cells import cell_len, chop_cells
+
     lines: list[str] = []
     line = ""
     for word in re.findall(r"\s*\S+", text.expandtabs()):

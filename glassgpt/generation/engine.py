@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glassgpt.generation.runner import Runner
 from glassgpt.generation.scheduler import Scheduler
 from glassgpt.generation.sequence import Finish, Request, TokenSequence, check_prompt
-from glassgpt.generation.speculation import guessed_row_cost
+from glassgpt.generation.speculation import guessed_cost
 from glassgpt.settings import InputError
 
 
@@ -57,7 +57,7 @@ class Engine:
             runner.copy,
             max_rows=max_rows,
             least_shared=least_shared,
-            row_cost=guessed_row_cost(runner.config) if row_cost is None else row_cost,
+            row_cost=guessed_cost(runner.config).row if row_cost is None else row_cost,
         )
         self._cancelled: list[TokenSequence] = []
 
@@ -153,14 +153,19 @@ class Engine:
         self.check(request)
         if request.n != 1:
             raise InputError(f"n is {request.n}, but a stream is of one text: submit the request and step")
-        return self._stream(request)
+        return self._submitted(request)
 
-    def _stream(self, request: Request) -> Iterator[int]:
-        (sequence,) = self.submit(request)
+    def take(self, sequence: TokenSequence) -> Iterator[int]:
+        """The tokens of a submitted text, those that it has and then each as it comes.
+
+        Several texts may be taken by turns; one for whose end nobody waits is cancelled.
+        Raises InputError where its scores are no numbers.
+        """
         n_given = 0
         try:
-            while sequence.finished is None:
-                self.step()
+            while sequence.finished is None or n_given < len(sequence.written):
+                if n_given == len(sequence.written):
+                    self.step()
                 new = sequence.written[n_given:]
                 n_given += len(new)
                 yield from new
@@ -168,3 +173,7 @@ class Engine:
             self.cancel(sequence)
         if sequence.error:
             raise sequence.error
+
+    def _submitted(self, request: Request) -> Iterator[int]:
+        (sequence,) = self.submit(request)
+        yield from self.take(sequence)

@@ -5,6 +5,7 @@ the random number of a token depends on nothing but (seed, sequence, position): 
 batch, the same scores give the same token.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glassgpt.native import sampler
+from glassgpt.native.compiled import library
 from glassgpt.settings import InputError
 
 
@@ -54,7 +57,20 @@ class Sampling:
 
 
 def choose(logits: NDArray[np.floating], sampling: Sampling, sequence: int, ids: Sequence[int]) -> int:
-    """The token to follow `ids`, the whole text of sequence number `sequence` so far, drawn from its scores, (V,)."""
+    """The token to follow `ids`, the whole text of sequence number `sequence` so far, drawn from its scores, (V,).
+
+    In native code where that was built: the same token in a tenth of the time.
+    """
+    if logits.dtype == np.float32 and logits.flags.c_contiguous and library() is not None:
+        token = sampler.choose(logits, _native_choice(sampling, sequence), ids)
+        if token < 0:
+            _highest(logits)
+        return token
+    return choose_plain(logits, sampling, sequence, ids)
+
+
+def choose_plain(logits: NDArray[np.floating], sampling: Sampling, sequence: int, ids: Sequence[int]) -> int:
+    """The same in numpy."""
     logits = _penalised(logits, sampling.repetition_penalty, ids)
     if sampling.temperature == 0:
         _highest(logits)
@@ -84,6 +100,19 @@ def uniform(seed: int, sequence: int, position: int) -> float:
     """
     philox = np.random.Philox(key=[seed, sequence], counter=[position, 0, 0, 0])
     return (int(philox.random_raw()) >> 11) / 2**53  # the 53 high bits fill a float64
+
+
+@functools.lru_cache(maxsize=4096)
+def _native_choice(sampling: Sampling, sequence: int) -> sampler.Choice:
+    return sampler.Choice(
+        temperature=sampling.temperature,
+        top_p=1.0 if sampling.top_p is None else sampling.top_p,
+        min_p=sampling.min_p or 0.0,
+        repetition_penalty=sampling.repetition_penalty,
+        top_k=sampling.top_k or 0,
+        seed=sampling.seed,
+        sequence=sequence,
+    )
 
 
 def _penalised(logits: NDArray[np.floating], penalty: float, ids: Sequence[int]) -> NDArray[np.floating]:

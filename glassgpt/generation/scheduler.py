@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from glassgpt.generation.sequence import TokenSequence
+from glassgpt.generation.speculation import DraftCost
 from glassgpt.native.spans import Span
 
 
@@ -51,7 +52,7 @@ class Scheduler:
     """Gives out `n_slots` slots, and at most `max_rows` rows a pass.
 
     `copy(source, target, length)` copies the beginning of one slot to another, where that saves the computation of at
-    least `least_shared` tokens. `row_cost` is what a row more costs (`speculation.guessed_row_cost`).
+    least `least_shared` tokens. `row_cost` is what a row more adds to a pass, as a part of one with a single row.
     """
 
     def __init__(
@@ -100,10 +101,10 @@ class Scheduler:
                 rows.append((sequence, n_rows))
                 n_left -= n_rows
         # What a row more adds, as a part of the pass's time for each of the texts in it.
-        row_cost = self._row_cost * len(rows) / (1 + self._row_cost * (len(rows) - 1)) if rows else 0.0
+        cost = DraftCost(self._row_cost * len(rows) / (1 + self._row_cost * max(0, len(rows) - 1)))
         parts = []
         for sequence, n_rows in rows:
-            draft = sequence.draft(n_left, row_cost) if n_rows == sequence.n_pending else []
+            draft = sequence.draft(n_left, cost) if n_rows == sequence.n_pending else []
             n_left -= len(draft)
             parts.append(Part(sequence, n_rows, draft))
         return parts

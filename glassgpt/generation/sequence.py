@@ -1,7 +1,7 @@
 """One text that is being written: its tokens, what is cached of them, and when it ends."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from glassgpt.config import GPTConfig
 from glassgpt.generation.sampling import Sampling, choose
-from glassgpt.generation.speculation import NgramDrafts
+from glassgpt.generation.speculation import DraftCost, NgramDrafts
 from glassgpt.native.spans import Span
 from glassgpt.settings import InputError
 
@@ -108,12 +108,12 @@ class TokenSequence:
         if len(self.ids) - self.start > self._context_length:
             self.start = self.kept = visible_start(len(self.ids), self._context_length)
 
-    def draft(self, n_most: int, row_cost: float) -> list[int]:
+    def draft(self, n_most: int, cost: DraftCost) -> list[int]:
         """A guess at the next tokens, none beyond the window or the text's end."""
         if self._drafts is None:
             return []
         room = min(self.start + self._context_length, self._end - 1) - len(self.ids)
-        return self._drafts.propose(min(n_most, room), row_cost)
+        return self._drafts.propose(min(n_most, room), cost)
 
     def span(self, n_rows: int, draft: list[int]) -> Span:
         """The next `n_rows` pending tokens and the draft, for a pass that scores what follows the last pending one."""
@@ -121,7 +121,7 @@ class TokenSequence:
         n_logits = 1 + len(draft) if end == len(self.ids) else 0
         return Span(self.slot, self.kept - self.start, self.ids[self.kept : end] + draft, n_logits)
 
-    def take(self, n_rows: int, logits: NDArray[np.float32], draft: list[int]) -> None:
+    def take(self, n_rows: int, logits: Iterable[NDArray[np.float32]], draft: list[int]) -> None:
         """Go on with what the pass over `span(n_rows, draft)` gave: one token, and one for each that the draft met.
 
         Raises InputError where the scores are no numbers.

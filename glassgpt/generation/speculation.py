@@ -9,6 +9,8 @@ the guess: of each length of agreement we keep how often the next token agreed a
 off the text whether drafts were made or not, so on a text that does not repeat itself none are made.
 """
 
+from dataclasses import dataclass
+
 from glassgpt.config import GPTConfig
 from glassgpt.planning.parameters import total_parameters
 
@@ -18,18 +20,30 @@ MOST = 15
 """Tokens in a draft."""
 NEWEST = 0.1
 """Weight of the newest token in how often a guess was right."""
-PATIENCE = 16
-"""Tokens written without a look at the text, where the looks before found nothing to draft."""
+PATIENCE = 32
+"""Tokens written without a look at the text, where the looks before found nothing to draft,"""
+RECENT = 16
+"""and of these so many are then taken in: on a model of 25 us a token, even the look at each would be felt."""
 
 
-def guessed_row_cost(config: GPTConfig) -> float:
-    """What a row more adds to a forward pass of one row, as a part of that; a guess from the model's size.
+@dataclass(frozen=True)
+class DraftCost:
+    """A pass with a draft of n tokens takes 1 + first + n * row times as long as a pass with none."""
+
+    row: float
+    first: float = 0.0
+
+
+def guessed_cost(config: GPTConfig) -> DraftCost:
+    """What drafts cost, from the model's size. How fast a text is written depends on this guess, the text does not.
 
     Where the weights come from memory, reading them is the cost, and more rows share it; a model that fits the
     processor's cache computes, and each row costs. On two cores 8 rows cost about 3 times one row at 1 million
-    parameters and up to 1.5 times at 124 million. How fast a text is written depends on this guess, the text does not.
+    parameters and up to 1.5 times at 124 million. `first` is what a runner's call for a single token, where it has
+    one (`next`), saves of what is around a pass.
     """
-    return 0.3 * min(1.0, 4e6 / total_parameters(config)) ** 0.6
+    small = min(1.0, 4e6 / total_parameters(config))
+    return DraftCost(row=0.35 * small**0.6, first=1.0 * small)
 
 
 class NgramDrafts:
@@ -45,42 +59,48 @@ class NgramDrafts:
         self._rates = [0.5] * (LONGEST + 1)  # by length: how often the token at the match was the next one
         self._pause = self._tokens_to_wait = 1
 
-    def propose(self, n_most: int, row_cost: float) -> list[int]:
+    def propose(self, n_most: int, cost: DraftCost) -> list[int]:
         """Up to `n_most` tokens that pay, or none; to be asked once for each pass over the end of the text."""
         self._tokens_to_wait -= 1
         if self._tokens_to_wait > 0:
             return []
-        hopeful = self._read(row_cost)
-        n = self._best_length(min(n_most, MOST), row_cost) if self._match else 0
+        hopeful = self._read(cost.first + cost.row)
+        n = self._best_length(min(n_most, MOST), cost) if self._match else 0
         self._pause = 1 if n or hopeful else min(2 * self._pause, PATIENCE)
         self._tokens_to_wait = self._pause
         draft = self._ids[self._match : self._match + n]
         return (draft * n)[:n]  # a match near the end: the text runs in a circle of this length
 
-    def _best_length(self, n_most: int, row_cost: float) -> int:
+    def _best_length(self, n_most: int, cost: DraftCost) -> int:
         """How many tokens to draft for the most tokens in a pass's time.
 
-        A draft of n gives 1 + p1 + p1 p2 + ... tokens in the time 1 + n * row_cost; a token more pays as long as its
-        own share is better than that of those before it.
+        A draft of n gives 1 + p1 + p1 p2 + ... + p1 ... pn tokens in the time 1 + first + n * row.
         """
-        tokens = chance = 1.0
-        for n in range(n_most):
-            chance *= self._rates[min(self._length + n, LONGEST)]
-            if chance * (1 + n * row_cost) <= tokens * row_cost:
-                return n
+        tokens = chance = pace = best = 1.0
+        n_best = 0
+        for n in range(1, n_most + 1):
+            chance *= self._rates[min(self._length + n - 1, LONGEST)]
+            if chance <= pace * cost.row:
+                break  # one more takes more time than it is worth, and the next ones are worth less
             tokens += chance
-        return n_most
+            pace = tokens / (1 + cost.first + n * cost.row)
+            if pace > best:
+                n_best, best = n, pace
+        return n_best
 
-    def _read(self, row_cost: float) -> bool:
-        """Take in what was written since the last time; whether a draft would have paid there."""
+    def _read(self, price: float) -> bool:
+        """Take in what was written since the last time; whether one drafted token would have been worth its price."""
         ids, rates = self._ids, self._rates
         match, length, hopeful = self._match, self._length, False
-        before, last = ids[self._n_read - 2 : self._n_read] if self._n_read > 1 else (-1, ids[0])
-        for place in range(max(1, self._n_read), len(ids)):
+        start = max(1, self._n_read)
+        if self._n_read and len(ids) - start > RECENT:
+            start, match, length = len(ids) - RECENT, 0, 0
+        before, last = ids[start - 2 : start] if start > 1 else (-1, ids[0])
+        for place in range(start, len(ids)):
             token = ids[place]
             if match:
                 rate = rates[length]
-                hopeful = hopeful or rate > row_cost
+                hopeful = hopeful or rate > price
                 if ids[match] == token:
                     rates[length] = rate + NEWEST * (1 - rate)
                     match += 1

@@ -33,6 +33,8 @@ def library() -> ctypes.CDLL | None:
         opened.glassgpt_decoder_copy.argtypes = [c_void_p, c_int64, c_int64, c_int64]
         opened.glassgpt_decoder_read.restype = c_int64
         opened.glassgpt_decoder_read.argtypes = [c_void_p]
+        opened.glassgpt_choose.restype = c_int64
+        opened.glassgpt_choose.argtypes = [c_void_p, c_int64, c_void_p, c_void_p, c_int64]
         opened.glassgpt_pack.restype = c_int64
         opened.glassgpt_pack.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p]
         return opened

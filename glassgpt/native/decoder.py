@@ -102,7 +102,9 @@ class Decoder:
 
         Raises ValueError for what cannot be computed; nothing has happened then.
         """
-        logits = np.empty((sum(span.n_logits for span in spans), self._width), np.float32)
+        if not spans:
+            raise ValueError("there are no spans to compute")
+        logits = np.empty((sum(max(0, span.n_logits) for span in spans), self._width), np.float32)
         slots, starts, counts, n_logits = (
             np.array(column, np.int64)
             for column in zip(*((span.slot, span.start, len(span.ids), span.n_logits) for span in spans))

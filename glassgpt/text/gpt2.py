@@ -5,7 +5,7 @@ the pieces are the 256 bytes followed by what the merges make, in order.
 """
 
 import gzip
-import importlib.resources
+from pathlib import Path
 from typing import Any
 
 from glassgpt.text.alphabet import BYTES_IN_ORDER, to_pieces
@@ -14,8 +14,7 @@ from glassgpt.text.vocabulary import GPT2_SPLIT, Vocabulary, with_end_of_text
 
 def vocab_bpe() -> bytes:
     """OpenAI's file `vocab.bpe`, byte for byte (456,318 bytes)."""
-    packaged = importlib.resources.files("glassgpt.text") / "gpt2_vocab.bpe.gz"
-    return gzip.decompress(packaged.read_bytes())
+    return gzip.decompress(Path(__file__).with_name("gpt2_vocab.bpe.gz").read_bytes())
 
 
 def gpt2_vocabulary() -> Vocabulary:

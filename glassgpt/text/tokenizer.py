@@ -42,7 +42,8 @@ class Tokenizer:
         self._piece_of_id = dict(enumerate(vocabulary.pieces))
         longest_first = sorted(vocabulary.special, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)))
-        ranks, self._id_of_rank = _ranks(vocabulary)
+        # GPT-2's ids are the ranks: its file was made so.
+        ranks, self._id_of_rank = (vocabulary.ordinary(), None) if kind == "gpt2" else _ranks(vocabulary)
         # Special tokens are found here, not by tiktoken. It gets one that is never allowed, with an id that
         # no token has: without any it would look for an empty name at every character, at half the speed.
         self._encoding = tiktoken.Encoding(

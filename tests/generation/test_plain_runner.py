@@ -16,6 +16,7 @@ from glassgpt.generation.plain_runner import TorchSlots
 from glassgpt.generation.sampling import Sampling, choose, probabilities, uniform
 from glassgpt.generation.sequence import Finish, Request, TokenSequence, visible_start
 from glassgpt.generation.single import generate_on
+from glassgpt.generation.speculation import DraftCost
 from glassgpt.model import GPTModel
 from glassgpt.native.spans import Span
 from glassgpt.settings import InputError
@@ -126,9 +127,8 @@ def test_a_text_alone_is_the_plain_generators(shape: str, speculate: bool) -> No
     model = small_model(**SHAPES[shape])
     for sampling in (GREEDY, SAMPLED):
         request = Request(ids=[1, 2, 3], max_new_tokens=60, sampling=sampling)
-        steps = generate_on(
-            TorchSlots(model, 1), [1, 2, 3], max_new_tokens=60, sampling=sampling, speculate=speculate, row_cost=0.0
-        )
+        asked = {"max_new_tokens": 60, "sampling": sampling, "speculate": speculate}
+        steps = generate_on(TorchSlots(model, 1), [1, 2, 3], cost=DraftCost(0.0), **asked)
         written = [token for token, _ in steps]
         assert len(written) == 60
         assert n_ties(model, request, 0, written, "length") <= 1

@@ -17,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from glassgpt.generation.sampling import Sampling, choose, probabilities, uniform
+from glassgpt.generation.sampling import Sampling, choose, choose_plain, probabilities, uniform
 from glassgpt.settings import InputError
 
 scores = st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=12)
@@ -192,3 +192,33 @@ def test_a_wrong_setting_is_named_in_one_line(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"^{name} is .*but must be") as caught:
         Sampling(**{name: value})  # pyrefly: ignore
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_the_native_sampler_draws_what_numpy_draws(data):
+    """Scores of a few decimals have ties; the shares of top_p are such that no sum of weights meets them by chance."""
+    size = data.draw(st.sampled_from([1, 2, 12, 300, 3000]))
+    spread = data.draw(st.sampled_from([0.1, 1.0, 8.0]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    logits = np.round(rng.normal(size=size) * spread, data.draw(st.integers(0, 6))).astype(np.float32)
+    ids = rng.integers(size, size=data.draw(st.integers(0, 30))).tolist()
+    sampling = Sampling(
+        temperature=data.draw(st.sampled_from([0.0, 0.01, 0.8, 1.0, 3.0])),
+        top_k=data.draw(st.none() | st.integers(1, 2 * size)),
+        top_p=data.draw(st.none() | st.floats(0.05, 0.999)),
+        min_p=data.draw(st.none() | st.floats(0.001, 1)),
+        repetition_penalty=data.draw(st.sampled_from([1.0, 0.7, 1.3])),
+        seed=data.draw(st.integers(0, 2**63 - 1)),
+    )
+    sequence = data.draw(st.integers(0, 2**40))
+    assert choose(logits, sampling, sequence, ids) == choose_plain(logits, sampling, sequence, ids)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(), Sampling(repetition_penalty=1.1)])
+def test_scores_that_are_no_numbers_are_refused_by_both_samplers(sampling):
+    for wrong in (math.nan, math.inf):
+        logits = np.array([0.0] * 100 + [wrong], np.float32)
+        for chooser in (choose, choose_plain):
+            with pytest.raises(InputError, match="highest score"):
+                chooser(logits, sampling, 0, [1])
