@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassgpt.checkpoint.own_model import is_builtin
+from glassgpt.checkpoint.empty import is_builtin
 from glassgpt.generation.cuda_graphs import CudaGraphs
 from glassgpt.generation.sampling import choose
 from glassgpt.generation.slots import ALIGNED, SlotCache

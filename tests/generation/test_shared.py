@@ -73,6 +73,35 @@ def test_a_text_that_lost_the_slot_is_computed_again_in_pieces_and_goes_on() -> 
     assert runner.computed == [512, 512, 178, 1, 1]
 
 
+class WithNext(Sums):
+    """The same with the native decoder's call, whose scores the next one overwrites."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = np.zeros(50, np.float32)
+        self.n_calls = 0
+
+    def next(self, slot: int, start: int, token: int) -> NDArray[np.float32]:
+        self.n_calls += 1
+        self.scores[:] = self.forward([Span(slot, start, [token])])[0]
+        return self.scores
+
+
+def test_the_call_for_one_token_is_used_and_its_scores_last() -> None:
+    runner = WithNext()
+    shared = SharedRunner(runner)
+    prompts = [[3, 1, 4], [3, 1, 5]]
+    texts = [generate_on(shared.lend(), ids, max_new_tokens=4, sampling=GREEDY, speculate=False) for ids in prompts]
+    rounds = [[next(text) for text in texts] for _ in range(4)]
+    assert runner.n_calls == 0, "the slot is another's each time"
+    assert [[step[0] for step in text] for text in zip(*rounds)] == [
+        written(SharedRunner(Sums()), prompt, 4) for prompt in prompts
+    ]
+    steps = [*generate_on(shared.lend(), [7], max_new_tokens=4, sampling=GREEDY, speculate=False)]
+    assert runner.n_calls == 3
+    assert [int(scores.argmax()) for _, scores in steps] == [token for token, _ in steps]
+
+
 def test_after_a_failure_nothing_is_taken_for_granted() -> None:
     runner = Sums()
     shared = SharedRunner(runner)
