@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassgpt.config import GPTConfig
-from glassgpt.ops.attention import fast_attention, plain_attention
+from glassgpt.ops.attention import fast_attention, masked_attention, plain_attention
 from glassgpt.ops.dropout import PortableDropout
 from glassgpt.settings import InputError
 
@@ -35,6 +35,20 @@ class LayerCache(Protocol):
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keep (B, K, T, D) more and return all there are, (B, K, S, D) each."""
         ...
+
+
+class RaggedCache(LayerCache, Protocol):
+    """The same for a batch of texts of different lengths, where each says where its tokens stand and what they see."""
+
+    positions: Tensor
+    """Where the tokens of this call stand, (B, T) int64. The first of them is `length` in the longest text."""
+    mask: Tensor
+    """Added to the scores: 0 where a token sees a key and -inf where it does not, (B, 1, T, S)."""
+
+
+def start_of(cache: LayerCache | None) -> int | Tensor:
+    """Where the tokens of a call stand: behind those that are kept, or each at a position of its own, (B, T)."""
+    return 0 if cache is None else getattr(cache, "positions", cache.length)
 
 
 class LayerNorm(nn.Module):
@@ -109,9 +123,9 @@ class SwiGLU(nn.Module):
 class LearnedPositions(nn.Embedding):
     """One learned vector a position, added to the token's embedding (GPT-2)."""
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # pyrefly: ignore[bad-override]
-        positions = self.weight[start : start + x.shape[1]]  # (T, C)
-        return x + positions  # (B, T, C)
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:  # pyrefly: ignore[bad-override]
+        rows = slice(start, start + x.shape[1]) if isinstance(start, int) else start
+        return x + self.weight[rows]  # (B, T, C)
 
 
 class RotaryPositions(nn.Module):
@@ -130,16 +144,16 @@ class RotaryPositions(nn.Module):
         self.register_buffer("cos", angles.cos().repeat(1, 2), persistent=False)
         self.register_buffer("sin", torch.cat([-angles.sin(), angles.sin()], dim=1), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        end = start + x.shape[2]
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
+        rows = slice(start, start + x.shape[2]) if isinstance(start, int) else start.unsqueeze(1)  # for all heads
         swapped = x.roll(x.shape[-1] // 2, dims=-1)  # (B, H, T, D)
-        return x * self.cos[start:end] + swapped * self.sin[start:end]  # (B, H, T, D)
+        return x * self.cos[rows] + swapped * self.sin[rows]  # (B, H, T, D)
 
 
 class NoPositions(nn.Module):
     """Stands where the other architecture has its positions."""
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
         return x
 
 
@@ -169,13 +183,15 @@ class MultiHeadAttention(nn.Module):
         keys = self.key_norm(self.split_heads(self.key(x)))  # (B, K, T, D)
         values = self.split_heads(self.value(x))  # (B, K, T, D)
 
-        start = 0 if cache is None else cache.length
+        start = start_of(cache)
         queries = self.rotary(queries, start)  # (B, H, T, D)
         keys = self.rotary(keys, start)  # (B, K, T, D)
         if cache is not None:
             keys, values = cache.append(keys, values)  # (B, K, S, D)
 
-        context = self.attend(queries, keys, values)  # (B, H, T, D)
+        mask = getattr(cache, "mask", None)  # without one, each text's tokens are the last of the S
+        heads = queries, keys, values
+        context = self.attend(*heads) if mask is None else masked_attention(*heads, mask)  # (B, H, T, D)
         return self.output_projection(context.transpose(1, 2).flatten(2))  # (B, T, C)
 
     def split_heads(self, x: Tensor) -> Tensor:
@@ -242,14 +258,14 @@ class GPTModel(nn.Module):
 
     def hidden(self, ids: Tensor, cache: Sequence[LayerCache] | None = None) -> Tensor:
         """What the output head sees: the context vector of each token, (B, T, C)."""
-        start = cache[0].length if cache else 0
-        if start + ids.shape[1] > self.config.context_length:
+        length = ids.shape[1] + (cache[0].length if cache else 0)
+        if length > self.config.context_length:
             raise InputError(
-                f"{start + ids.shape[1]} tokens do not fit the model's context_length of "
+                f"{length} tokens do not fit the model's context_length of "
                 f"{self.config.context_length}: give it fewer, or a model with a longer context"
             )
         x = self.token_embedding(ids)  # (B, T, C)
-        x = self.dropout(self.position_embedding(x, start))  # (B, T, C)
+        x = self.dropout(self.position_embedding(x, start_of(cache[0] if cache else None)))  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache[layer] if cache else None)  # (B, T, C)
         return self.final_norm(x)  # (B, T, C)

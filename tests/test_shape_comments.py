@@ -30,6 +30,7 @@ import glassgpt.ops.attention
 import glassgpt.skeleton
 from glassgpt.config import GPTConfig
 from glassgpt.generation.cache import make_cache
+from glassgpt.generation.slots import SlotCache
 
 MODULES = [glassgpt.model, glassgpt.skeleton, glassgpt.ops.attention]
 
@@ -180,6 +181,10 @@ def run_everything(watch: Watch) -> None:
             watch.run(sizes, lambda model=model, ids=ids: model(ids[:, :5]))
             watch.run(sizes | {"T": 7, "S": 7}, lambda model=model, ids=ids, cache=cache: model(ids[:, :7], cache))
             watch.run(sizes | {"T": 5, "S": 12}, lambda model=model, ids=ids, cache=cache: model(ids[:, 7:], cache))
+        slots = SlotCache(config, 3, torch.device("cpu"), torch.float32)
+        ragged = slots.of_slots(slice(0, 2), torch.tensor([[4, 5, 6, 7], [0, 1, 2, 3]]), n_keys=9, length=4)
+        with torch.no_grad():
+            watch.run(sizes | {"T": 4, "S": 9}, lambda model=model, ids=ids, cache=ragged: model(ids[:, :4], cache))
     sketch = glassgpt.skeleton.DummyGPTModel(CONFIGS["gpt2"])
     without_cache = {letter: size for letter, size in SIZES["gpt2"].items() if letter != "S"}
     watch.run(without_cache, lambda: sketch(torch.randint(29, (2, 5))))

@@ -16,6 +16,7 @@ from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device, Dtype, GPTConfig
+from glassgpt.generation.runner import Runner
 from glassgpt.generation.sampling import Sampling
 from glassgpt.generation.scored import ScoredToken, score
 from glassgpt.generation.sequence import Request, Step, check_prompt
@@ -65,11 +66,21 @@ class GPT:
 
     @cached_property
     def _shared(self) -> SharedRunner | None:
-        return SharedRunner(self.decoder) if self.decoder else None
+        runner = self.decoder or self._torch_runner(1)
+        return SharedRunner(runner) if runner else None
+
+    def _torch_runner(self, n_slots: int) -> Runner | None:
+        """PyTorch's runner on a GPU; None for models of the user's own, and on the CPU, where it is no faster."""
+        if self.device == "cpu":
+            return None
+        from glassgpt.checkpoint.empty import is_builtin
+        from glassgpt.generation.torch_runner import TorchRunner
+
+        return TorchRunner(self.model, n_slots=n_slots) if is_builtin(self.model) else None
 
     def prepare(self) -> None:
         """Make what writes, so that the first token need not wait for it. Raises InputError where memory is short."""
-        if self.decoder is None:
+        if self._shared is None:
             self.model  # noqa: B018
 
     def prompt_ids(self, prompt: str) -> list[int]:
@@ -90,12 +101,13 @@ class GPT:
         """
         sampling = sampling or Sampling()
         arguments: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "stop": stop}
-        if self.native is None or self._shared is None:
+        if self._shared is None:
             from glassgpt.generation.generate import generate_with_logits
 
             return generate_with_logits(self.model, ids, sequence=sequence, **arguments)
         check_prompt(self.config, ids, max_new_tokens)
-        self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens)
+        if self.native:
+            self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens)
         return generate_on(self._shared.lend(), ids, sequence=sequence, **arguments)
 
     def ids(
@@ -119,18 +131,20 @@ class GPT:
     ) -> list[Iterator[int]]:
         """What `ids` gives for the sequences 0 to n - 1, to be taken by turns.
 
-        The native decoder writes them in one batch.
+        They are written in one batch where there is a runner for it.
         """
-        if self.native is None or n == 1:
+        ids, n_slots = self.prompt_ids(prompt), min(n, AT_ONCE)
+        check_prompt(self.config, ids, max_new_tokens)
+        if self.native:
+            self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens, n_slots)
+        runner = (self.native.decoder(n_slots) if self.native else self._torch_runner(n_slots)) if n > 1 else None
+        if runner is None:
             return [self.ids(prompt, max_new_tokens, sampling, sequence) for sequence in range(n)]
         from glassgpt.generation.engine import Engine
 
-        ids, n_slots = self.prompt_ids(prompt), min(n, AT_ONCE)
-        check_prompt(self.config, ids, max_new_tokens)
-        self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens, n_slots)
         sampling, end = sampling or Sampling(), self.tokenizer.end_of_text
-        engine = Engine(self.native.decoder(n_slots))
         request = Request(ids=ids, n=n, max_new_tokens=max_new_tokens, sampling=sampling, stop=end)
+        engine = Engine(runner)
         return [engine.take(sequence) for sequence in engine.submit(request)]
 
     def stream(

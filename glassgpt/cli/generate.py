@@ -142,7 +142,8 @@ class Speed:
         if self.bytes_per_token is None:
             return said
         said += f"; a token reads {size(self.bytes_per_token)} ({self.dtype})"
-        return said + (f" at {self.share_of_bandwidth:.0%} of full speed" if self.share_of_bandwidth else "")
+        share = self.share_of_bandwidth or 0.0
+        return said + (f" at {share:.0%} of full speed" if share >= 0.005 else "")
 
 
 def speed_of(gpt: "GPT", samples: list[Sample], seconds: float) -> Speed:

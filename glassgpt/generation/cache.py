@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class KeyValueCache:
-    """One layer's keys and values, in room for `capacity` positions that is made when the first arrive."""
+    """One layer's keys and values, in room for `capacity` positions that is given, or made when the first arrive."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, room: tuple[Tensor, Tensor] | None = None) -> None:
         self.capacity = capacity
         self.length = 0
-        self._room: tuple[Tensor, Tensor] | None = None
+        self._room = room
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keep (B, K, T, D) more and return all there are, (B, K, S, D) each, as views."""

@@ -1,7 +1,7 @@
 """One runner for texts that are written by turns, each from an iterator of its own."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ class SharedRunner:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
+        self.one: Callable[[int, int, int], NDArray[np.float32]] | None = getattr(runner, "next", None)
+        """The native decoder's call for a single token."""
         self._lock = threading.Lock()
         self._held: list[int] = []
         """The tokens in the slot; the list of the text that wrote them."""
@@ -48,6 +50,18 @@ class SharedRunner:
             self._held = text
             return logits
 
+    def next(self, start: int, token: int, text: list[int]) -> NDArray[np.float32]:
+        """The scores (V,) after one more token of `text`, by `one` where the slot holds the text."""
+        with self._lock:
+            if self.one and self._held is text:
+                self._held = list[int]()
+                del text[start:]
+                text.append(token)
+                logits = self.one(0, start, token).copy()  # another text's would overwrite them
+                self._held = text
+                return logits
+        return self.forward(Span(0, start, [token]), text)[0]
+
 
 class _Lent:
     """What one text sees: a runner of which it is the only user."""
@@ -57,6 +71,8 @@ class _Lent:
     def __init__(self, shared: SharedRunner) -> None:
         self._shared = shared
         self._text: list[int] = []
+        if shared.one:
+            self.next = self._next
 
     @property
     def config(self) -> GPTConfig:
@@ -70,6 +86,9 @@ class _Lent:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """There is one slot only."""
+
+    def _next(self, slot: int, start: int, token: int) -> NDArray[np.float32]:
+        return self._shared.next(start, token, self._text)
 
 
 def _n_common(one: list[int], other: list[int], most: int) -> int:

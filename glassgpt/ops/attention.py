@@ -52,6 +52,19 @@ def fast_attention(queries: Tensor, keys: Tensor, values: Tensor, dropout_p: flo
     return F.scaled_dot_product_attention(queries, keys, values, mask, dropout_p, enable_gqa=grouped)
 
 
+def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """The same for texts of different lengths in one batch, where a mask says which keys each query sees.
+
+    mask (B, 1, T, S) is added to the scores: 0 or -inf. The R = H / K query heads that share a head of keys stand one
+    below the other: kernels that take a mask know no groups, and would want the keys once for each query head.
+    """
+    n_sharing = queries.shape[1] // keys.shape[1]
+    rows = queries.reshape(*keys.shape[:2], -1, queries.shape[-1])  # (B, K, R T, D)
+    if n_sharing > 1 and queries.shape[2] > 1:
+        mask = mask.repeat(1, 1, n_sharing, 1)
+    return F.scaled_dot_product_attention(rows, keys, values, mask).reshape(queries.shape)
+
+
 QUERIES = 256
 """Queries that `bf16_attention` takes at a time: they meet only the keys up to the last of them."""
 

@@ -12,6 +12,7 @@ from glassgpt.ops.attention import (
     bf16_attention,
     causal_mask,
     fast_attention,
+    masked_attention,
     plain_attention,
 )
 from glassgpt.ops.dropout import portable_dropout
@@ -55,6 +56,29 @@ def test_plain_and_fast_have_equal_gradients(n_heads: int, n_kv_heads: int, cach
         gradients.append(torch.autograd.grad(attention(*inputs).square().sum(), inputs))
     for plain, fast in zip(*gradients):
         torch.testing.assert_close(plain, fast, atol=1e-5, rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_kv_heads=st.integers(1, 3),
+    sharing=st.integers(1, 3),
+    n_queries=st.integers(1, 4),
+    starts=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    behind=st.integers(0, 3),
+)
+def test_texts_of_different_lengths_are_each_as_alone(
+    n_kv_heads: int, sharing: int, n_queries: int, starts: tuple[int, int], behind: int
+) -> None:
+    ends = [start + n_queries for start in starts]
+    queries, keys, values = random_heads(n_kv_heads * sharing, n_kv_heads, n_queries, max(ends) + behind)
+    mask = torch.zeros(2, 1, n_queries, keys.shape[2])
+    for b, start in enumerate(starts):
+        for t in range(n_queries):
+            mask[b, :, t, start + t + 1 :] = -math.inf
+    found = masked_attention(queries, keys, values, mask)
+    for b, end in enumerate(ends):
+        alone = plain_attention(queries[b, None], keys[b, None, :, :end], values[b, None, :, :end])
+        torch.testing.assert_close(found[b, None], alone, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("n_heads", "n_kv_heads", "length"), [(3, 3, 5), (4, 2, QUERIES), (2, 1, 2 * QUERIES + 3)])
