@@ -1,6 +1,6 @@
 """One contender, who writes what it is told to: `python -m decoders NAME PATH THREADS`.
 
-Each line on stdin is a request {"prompts", "n_new", "times"}, with what else `write` takes; the answer is {"seconds", "ids", "peak_bytes",
+Each line on stdin is a request, what `write` takes and {"times"}; the answer is {"seconds", "ids", "peak_bytes",
 "bytes_per_token"}: seconds of each time, and the ids of the last. `reading` is asked {"n_bytes"} instead.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 FORMS = {
-    "glassgpt-torch": "hf", "glassgpt-fp32": "hf", "glassgpt-bf16": "hf", "glassgpt-int8": "hf", "glassgpt-int4": "hf",
-    "glassgpt-int8-drafts": "hf",
+    "glassgpt-fp32": "hf", "glassgpt-bf16": "hf", "glassgpt-int8": "int8", "glassgpt-int4": "int4",
+    "glassgpt-int8-drafts": "int8", "glassgpt-torch": "hf",
     "transformers": "hf", "torch-int8": "hf", "litgpt": "hf", "ctranslate2-int8": "ct2-int8",
     "llamacpp-f16": "f16.gguf", "llamacpp-q8_0": "q8_0.gguf", "llamacpp-q4_0": "q4_0.gguf",
 }  # fmt: skip

@@ -25,7 +25,7 @@ class Contender:
         here = Path(__file__).parents[1]
         paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
         self.name = name
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed by end)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "decoders", name, str(path), str(threads)],
             stdin=subprocess.PIPE,
@@ -34,6 +34,10 @@ class Contender:
             text=True,
             env=os.environ | {"PYTHONPATH": paths},
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def ask(self, **request: Any) -> Any:
         """The answer to a request. Ends the benchmark where the contender's process has ended."""
@@ -49,7 +53,7 @@ class Contender:
             raise SystemExit(f"{self.name} ended: {lines[-1]}") from None
 
     def turn(self, **request: Any) -> Turn:
-        busy = Busy(self._process.pid)
+        busy = Busy(self.pid)
         answer = self.ask(**request)
         return Turn(middle(answer["seconds"]), busy.others(), answer)
 
@@ -64,7 +68,7 @@ def fresh_turn(name: str, path: Path, threads: int, **request: Any) -> Turn:
     """A turn of a new process, from its start to its answer."""
     began = time.perf_counter()
     contender = Contender(name, path, threads)
-    busy = Busy(contender._process.pid, started=True)
+    busy = Busy(contender.pid, started=True)
     answer = contender.ask(**request)
     seconds = time.perf_counter() - began
     others = busy.others()
@@ -72,8 +76,18 @@ def fresh_turn(name: str, path: Path, threads: int, **request: Any) -> Turn:
     return Turn(seconds, others, answer)
 
 
+def command_turn(command: list[str]) -> Turn:
+    """A program from its start to its end. Ends the benchmark where it fails."""
+    busy = Busy(os.getpid())
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, *command], capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode().strip())
+    return Turn(time.perf_counter() - began, busy.others(), {"ids": []})
+
+
 class Busy:
-    """The processor time of all but one process since now, from Linux's /proc; 0 elsewhere."""
+    """The processor time of all but one process and its children since now, from Linux's /proc; 0 elsewhere."""
 
     def __init__(self, pid: int, started: bool = False) -> None:
         self._pid = pid
@@ -101,7 +115,7 @@ def own_ticks(pid: int) -> int:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     except OSError:
         return 0
-    return int(fields[11]) + int(fields[12])
+    return sum(map(int, fields[11:15]))  # user and system, its own and that of the processes it has waited for
 
 
 def middle(values: list[float]) -> float:

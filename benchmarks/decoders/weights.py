@@ -6,13 +6,12 @@ matrix, and a mistake in a conversion shows in its tokens.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 SHAPES: dict[str, dict[str, Any]] = {
     "124m": {"vocab_size": 50257, "context_length": 1024, "embedding_dim": 768, "n_heads": 12, "n_layers": 12},
     "tiny": {"vocab_size": 65, "context_length": 64, "embedding_dim": 128, "n_heads": 4, "n_layers": 4},
 }
-FORMATS = ("hf", "ct2-int8", "f16.gguf", "q8_0.gguf", "q4_0.gguf")
 
 
 def model_file(folder: Path, shape: str, form: str) -> Path:
@@ -24,6 +23,8 @@ def model_file(folder: Path, shape: str, form: str) -> Path:
     aside = path.with_name("making-" + path.name)
     makers: dict[str, Callable[[], None]] = {
         "hf": lambda: make_huggingface(aside, shape),
+        "int8": lambda: quantize(model_file(folder, shape, "hf"), aside, "int8"),
+        "int4": lambda: quantize(model_file(folder, shape, "hf"), aside, "int4"),
         "ct2-int8": lambda: make_ctranslate2(model_file(folder, shape, "hf"), aside),
         "f16.gguf": lambda: make_gguf(model_file(folder, shape, "hf"), aside),
         "q8_0.gguf": lambda: quantize_gguf(model_file(folder, shape, "f16.gguf"), aside, "Q8_0"),
@@ -50,6 +51,12 @@ def make_huggingface(path: Path, shape: str) -> None:
         for name, parameter in model.named_parameters():
             parameter.normal_(1.0 if name.endswith("norm.scale") else 0.0, 0.02, generator=generator)
     save_checkpoint(path, model, Tokenizer("gpt2", gpt2_vocabulary()) if shape == "124m" else None)
+
+
+def quantize(source: Path, path: Path, form: Literal["int8", "int4"]) -> None:
+    from glassgpt.api.export import export
+
+    export(source, path, quantize=form)
 
 
 def make_ctranslate2(source: Path, path: Path) -> None:
