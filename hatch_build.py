@@ -37,12 +37,13 @@ def compile_native(root: Path) -> Path:
     """Compile; returns the library. Raises OSError or subprocess.CalledProcessError where that fails."""
     found = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), "c++")
     compiler = shlex.split(os.environ.get("CXX", found))
+    more = shlex.split(os.environ.get("CXXFLAGS", ""))
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
     library = root / "glassgpt" / "native" / f"libglassgpt.{ending}"
 
     def run(*arguments: str) -> None:
-        subprocess.run([*compiler, *arguments], check=True, capture_output=True, text=True, cwd=root / "native")
+        subprocess.run([*compiler, *arguments, *more], check=True, capture_output=True, text=True, cwd=root / "native")
 
     with tempfile.TemporaryDirectory() as folder:
 

@@ -370,7 +370,7 @@ void copy_slot(void *handle, int64_t source, int64_t target, int64_t length) {
 // Reads this thread's share of all weights that a token needs, and nothing else: the least time that a token can take.
 int64_t read_weights(void *handle, int64_t thread) {
     const Decoder &d = *(Decoder *)handle;
-    Whole sums[8] = {};
+    Words sums[8] = {};
     for (long slot = 0; slot < MODEL_TENSORS + d.shape.n_layers * BLOCK_TENSORS; slot++) {
         const Packed &m = d.matrices[slot];
         if (!m.values || (slot == TOKEN_EMBEDDING && !d.shape.tied)) continue;
@@ -379,10 +379,10 @@ int64_t read_weights(void *handle, int64_t thread) {
         const char *from = (const char *)m.values + panels * thread / d.shape.threads * bytes;
         const char *end = (const char *)m.values + panels * (thread + 1) / d.shape.threads * bytes;
         for (; from + long(sizeof sums) <= end; from += sizeof sums)
-            for (int i = 0; i < 8; i++) sums[i] += ((const LooseWhole *)from)[i];
+            for (int i = 0; i < 8; i++) sums[i] += ((const LooseWords *)from)[i];
     }
     int64_t sum = 0;
-    for (Whole part : sums)
+    for (Words part : sums)
         for (int i = 0; i < LANES; i++) sum += part[i];
     return sum;
 }
