@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 HISTORY = Path(__file__).parent / "history.jsonl"
-PACKAGES = ("torch", "numpy", "transformers", "tokenizers", "tiktoken")
+PACKAGES = (
+    "torch", "numpy", "transformers", "tokenizers", "tiktoken", "litgpt", "ctranslate2", "llama-cpp-python",
+)  # fmt: skip
 
 
 def append(name: str, figures: dict[str, Any], path: Path = HISTORY) -> dict[str, Any]:

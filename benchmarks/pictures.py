@@ -1,8 +1,9 @@
-"""Pictures of `history.jsonl` for docs/: so far docs/quality_per_minute.svg.
+"""Pictures of `history.jsonl` for docs/: quality_per_minute.svg and decode.svg.
 
     python benchmarks/pictures.py
 
 Bits per byte over minutes of wall clock, a panel a text: of ours every run, of the others the best learning rate.
+Tokens a second of the newest run of benchmarks/decode.py that has ours and theirs, a panel a case, with their extremes.
 """
 
 import json
@@ -34,8 +35,32 @@ def points() -> dict[str, dict[str, list[tuple[float, float]]]]:
     return found
 
 
-def main() -> None:
-    matplotlib.rcParams["svg.fonttype"] = "none"  # letters, not outlines
+def decode() -> None:
+    lines = map(json.loads, HISTORY.read_text(encoding="utf-8").splitlines())
+    runs = [line["figures"] for line in lines if line["benchmark"] == "decode"]
+    cases = ("decode", "prefill", "batch")
+    whole = [run for run in runs if all("glassgpt-int8" in run.get(case, {}) for case in cases)]
+    if not whole:
+        return
+    figure, panels = pyplot.subplots(1, len(cases), figsize=(10, 3.4), sharey=True)
+    for panel, case in zip(panels, cases, strict=True):
+        rows = {name: row["tokens/s"] for name, row in whole[-1][case].items() if name != "ratios"}
+        names = list(rows)[::-1]
+        medians = [rows[name]["median"] for name in names]
+        below = [rows[name]["median"] - rows[name]["min"] for name in names]
+        above = [rows[name]["max"] - rows[name]["median"] for name in names]
+        colours = [COLOURS["glassgpt"] if name.startswith("glassgpt") else "#999999" for name in names]
+        panel.barh(names, medians, xerr=[below, above], color=colours, ecolor="#333333", error_kw={"linewidth": 0.8})
+        panel.set_title({"decode": "one text", "prefill": "reading a prompt", "batch": "16 texts"}[case], fontsize=9)
+        panel.set_xlabel("tokens/s")
+        panel.tick_params(axis="y", labelsize=8)
+        panel.grid(axis="x", alpha=0.3)
+        panel.set_axisbelow(True)
+    figure.tight_layout()
+    figure.savefig(DOCS / "decode.svg")
+
+
+def quality_per_minute() -> None:
     texts = points()
     figure, panels = pyplot.subplots(1, len(texts), figsize=(3.2 * len(texts), 3.4), squeeze=False)
     for panel, (text, tools) in zip(panels[0], sorted(texts.items()), strict=True):
@@ -54,6 +79,12 @@ def main() -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower right", ncols=4, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(DOCS / "quality_per_minute.svg")
+
+
+def main() -> None:
+    matplotlib.rcParams["svg.fonttype"] = "none"  # letters, not outlines
+    quality_per_minute()
+    decode()
 
 
 if __name__ == "__main__":

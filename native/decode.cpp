@@ -36,7 +36,7 @@ struct Decoder {
     float *gate, *inner;           // (T, F)
     float *chosen;                 // (T, C): the rows whose scores are wanted
     Prepared shared, *own;         // own: (threads), a row each
-    float **scores, **attended;    // (threads): (MOST_ROWS, capacity) and (MOST_ROWS, depth)
+    float **scores, **attended;    // (threads): (FLOAT_ROWS, capacity) and (FLOAT_ROWS, depth)
     char *cache;                   // see key_cache
     void *memory[32];
     long taken;
@@ -207,11 +207,11 @@ struct Pass {
         }
         float *scores = d.scores[thread], *attended = d.attended[thread], scale = 1.0f / std::sqrt(float(dim));
         for (long h = head * group; h < (head + 1) * group; h++)
-            for (long i = 0; i < count; i += MOST_ROWS) {
-                long rows = count - i < MOST_ROWS ? count - i : MOST_ROWS, seen = start + i + rows;
+            for (long i = 0; i < count; i += FLOAT_ROWS) {
+                long rows = count - i < FLOAT_ROWS ? count - i : FLOAT_ROWS, seen = start + i + rows;
                 float_product(d.queries + (first_row + i) * d.q + h * dim, d.q, rows, keys, dim * PANEL,
                               (seen + PANEL - 1) / PANEL, dim, scores, d.capacity, false);
-                float factors[MOST_ROWS];
+                float factors[FLOAT_ROWS];
                 for (long r = 0; r < rows; r++) factors[r] = softmax(scores + r * d.capacity, start + i + r + 1, seen, scale);
                 float_product(scores, d.capacity, rows, values, d.capacity * PANEL, d.depth / PANEL, seen, attended, d.depth, false);
                 for (long r = 0; r < rows; r++) {
@@ -334,12 +334,12 @@ void *make_decoder(const Shape *shape, const Room *room, const Packed *matrices,
         Prepared all = prepared(s.threads);  // a row for each thread, far enough apart
         d.own = d.take<Prepared>(s.threads);
         d.scores = d.take<float *>(s.threads), d.attended = d.take<float *>(s.threads);
-        float *scores = d.take<float>(s.threads * MOST_ROWS * d.capacity), *attended = d.take<float>(s.threads * MOST_ROWS * d.depth);
+        float *scores = d.take<float>(s.threads * FLOAT_ROWS * d.capacity), *attended = d.take<float>(s.threads * FLOAT_ROWS * d.depth);
         for (long i = 0; i < s.threads; i++) {
             const Rounded &r = all.rounded;
             Rounded row{r.values + i * widest, r.scales + i * widest / 32, r.offsets + i * widest / 32, widest};
             d.own[i] = {all.normed + i * d.c, row};
-            d.scores[i] = scores + i * MOST_ROWS * d.capacity, d.attended[i] = attended + i * MOST_ROWS * d.depth;
+            d.scores[i] = scores + i * FLOAT_ROWS * d.capacity, d.attended[i] = attended + i * FLOAT_ROWS * d.depth;
         }
         if (room->n_slots > (1L << 46) / d.slot_bytes()) throw std::bad_alloc();  // more than an address reaches
         d.cache = d.take<char>(room->n_slots * d.slot_bytes(), false);

@@ -5,13 +5,11 @@
 
 namespace {
 
-inline long group_of(long format) { return format == INT8 ? Int8::GROUP : Int4::GROUP; }
-
 // Bytes of a panel without its scales.
 inline long panel_bytes(long format, long k) {
     switch (format) {
         case FP32: return k * PANEL * 4;
-        case BF16: return k * PANEL * 2;
+        case BF16: return round_up(k, 2) * PANEL * 2;
         case INT8: return round_up(k, Int8::GROUP) * PANEL;
         default: return round_up(k, Int4::GROUP) / 2 * PANEL;
     }
@@ -97,7 +95,8 @@ void pack_panel(const float *w, long format, long width, uint8_t *values, Half *
     if (format == FP32) {
         std::memcpy(values, w, size_t(width * PANEL) * sizeof *w);
     } else if (format == BF16) {
-        for (long i = 0; i < width * PANEL; i++) ((Half *)values)[i] = to_half(w[i]);
+        for (long i = 0; i < width * PANEL; i++)
+            ((Half *)values)[i / PANEL / 2 * 2 * PANEL + i % PANEL * 2 + i / PANEL % 2] = to_half(w[i]);
     } else if (format == INT8) {
         int8_t q[Int8::GROUP * PANEL];
         for (long j = 0; j < width; j += Int8::GROUP, scales += PANEL) {
@@ -121,12 +120,13 @@ void pack_panel(const float *w, long format, long width, uint8_t *values, Half *
 
 // The panels from `first` to `end` of a matrix. False where there is no memory for one of them as floats.
 int64_t pack_panels(const Source *from, int64_t format, int64_t first, int64_t end, void *values, uint16_t *scales) {
-    long width = format == INT8 || format == INT4 ? round_up(from->k, group_of(format)) : from->k;
+    long group = format == FP32 ? 1 : format == BF16 ? 2 : format == INT8 ? Int8::GROUP : Int4::GROUP;
+    long width = round_up(from->k, group);
     auto *w = (float *)std::malloc(size_t(width * PANEL) * sizeof(float));
     if (!w) return 0;
     for (long panel = first; panel < end; panel++) {
         gather(*from, panel, width, w);
-        Half *own = scales ? scales + panel * (width / group_of(format)) * PANEL : nullptr;
+        Half *own = scales ? scales + panel * (width / group) * PANEL : nullptr;
         pack_panel(w, format, width, (uint8_t *)values + panel * panel_bytes(format, from->k), own);
     }
     std::free(w);

@@ -6,7 +6,8 @@
 // panel or four, in whichever thread: so is every bit of the result, and a text does not depend on what is computed
 // beside it.
 //
-//     fp32, bf16   y[n] = sum of W[n, k] x[k], x in fp32
+//     fp32         y[n] = sum of W[n, k] x[k]
+//     bf16         the same, x in fp32; the even columns have a sum of their own, and the odd ones
 //     int8, int4   W[n, k] = q[n, k] * scale[n, group of k]. x is rounded to int8 with a scale for each group too
 //                  (64 columns in int8, 32 in int4); the products within a group add up to a whole number, exactly,
 //                  the groups in fp32
@@ -24,15 +25,19 @@ namespace {
 constexpr long PANEL = 16;
 constexpr int PARTS = PANEL / LANES;  // vectors side by side in a panel
 
-// Rows of x and panels of W that meet in registers at a time.
+// Rows of x and panels of W that meet in registers at a time; FLOAT_ALONE: where there are few rows. Memory is read
+// fastest, in fp32 as four streams, in the other formats as one that is asked for ahead of time (docs/log.md).
 #if defined(__AVX512F__)
-constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 4, WHOLE_ROWS = 6, WHOLE_PANELS = 2, PANELS_OF_ONE = 4;
+constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 4, FLOAT_ALONE = 4;
+constexpr int WHOLE_ROWS = 8, WHOLE_PANELS = 1, HALF_ROWS = 6, HALF_PANELS = 2;
 #elif defined(__AVX2__)
-constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 1, WHOLE_ROWS = 2, WHOLE_PANELS = 1, PANELS_OF_ONE = 2;
+constexpr int FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_ALONE = 2;
+constexpr int WHOLE_ROWS = 2, WHOLE_PANELS = 1, HALF_ROWS = 2, HALF_PANELS = 1;
 #else
-constexpr int FLOAT_ROWS = 2, FLOAT_PANELS = 1, WHOLE_ROWS = 1, WHOLE_PANELS = 1, PANELS_OF_ONE = 1;
+constexpr int FLOAT_ROWS = 2, FLOAT_PANELS = 1, FLOAT_ALONE = 1;
+constexpr int WHOLE_ROWS = 1, WHOLE_PANELS = 1, HALF_ROWS = 1, HALF_PANELS = 1;
 #endif
-constexpr int MOST_ROWS = FLOAT_ROWS > WHOLE_ROWS ? FLOAT_ROWS : WHOLE_ROWS;
+constexpr long AHEAD = 8192;  // bytes
 
 typedef int32_t Whole __attribute__((vector_size(LANES * 4)));
 typedef int32_t LooseWhole __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -106,12 +111,12 @@ inline void tile(const float *x, long x_row, const Element *w, long panel, long 
     for (int i = 0; i < ROWS * WIDTH; i++) sums[i / WIDTH][i % WIDTH] = Vector{};
     for (long j = 0; j < k; j++, w += PANEL) {
         Vector weights[WIDTH];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < WIDTH; v++) weights[v] = load(w + v / PARTS * panel + v % PARTS * LANES);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int r = 0; r < ROWS; r++) {
             Vector spread = Vector{} + x[r * x_row + j];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (int v = 0; v < WIDTH; v++) sums[r][v] += spread * weights[v];
         }
     }
@@ -119,6 +124,36 @@ inline void tile(const float *x, long x_row, const Element *w, long panel, long 
     for (int i = 0; i < ROWS * WIDTH; i++) {
         int v = i % WIDTH;
         store(y + i / WIDTH * y_row + v * LANES, sums[i / WIDTH][v], add);
+    }
+}
+
+// The same with matrices in bf16, where two columns share a word: the even one in its lower half.
+template <int ROWS, int PANELS>
+inline void tile_of_pairs(const float *x, long x_row, const uint32_t *w, long panel, long k, float *y, long y_row, bool add,
+                          bool first) {
+    constexpr int WIDTH = PANELS * PARTS;
+    Vector even[ROWS][WIDTH], odd[ROWS][WIDTH];
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS * WIDTH; i++) even[i / WIDTH][i % WIDTH] = odd[i / WIDTH][i % WIDTH] = Vector{};
+    for (long j = 0; j < k; j += 2, w += PANEL) {
+        Words words[WIDTH];
+        if (first) __builtin_prefetch((const char *)w + AHEAD);
+#pragma GCC unroll 16
+        for (int v = 0; v < WIDTH; v++) words[v] = *(const LooseWords *)(w + v / PARTS * panel + v % PARTS * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; r++) {
+            Vector left = Vector{} + x[r * x_row + j], right = Vector{} + x[r * x_row + j + 1];
+#pragma GCC unroll 16
+            for (int v = 0; v < WIDTH; v++) {
+                even[r][v] += left * (Vector)(words[v] << 16);
+                odd[r][v] += right * (Vector)(words[v] & 0xffff0000u);
+            }
+        }
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS * WIDTH; i++) {
+        int v = i % WIDTH;
+        store(y + i / WIDTH * y_row + v * LANES, even[i / WIDTH][v] + odd[i / WIDTH][v], add);
     }
 }
 
@@ -140,22 +175,23 @@ inline void tile(const Rounded &x, long row, const uint8_t *w, const Half *scale
         for (int i = 0; i < ROWS * WIDTH; i++) whole[i / WIDTH][i % WIDTH] = Whole{} + offsets[i / WIDTH * groups + g];
         for (long j = 0; j < WORDS; j++, w += 4 * PANEL) {
             Whole words[WIDTH];
-#pragma GCC unroll 8
+            if (row == 0) __builtin_prefetch(w + AHEAD);
+#pragma GCC unroll 16
             for (int v = 0; v < WIDTH; v++) words[v] = *(const LooseWhole *)(w + v / PARTS * panel + v % PARTS * LANES * 4);
 #pragma GCC unroll 2
             for (int quad = 0; quad < Format::QUADS; quad++, from += 4)
-#pragma GCC unroll 6
+#pragma GCC unroll 16
                 for (int r = 0; r < ROWS; r++) {
                     int32_t four;
                     std::memcpy(&four, from + r * x.width, 4);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                     for (int v = 0; v < WIDTH; v++) dot<Format>(whole[r][v], Format::quad(words[v], quad), four);
                 }
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < WIDTH; v++) {
             Vector scale = load(scales + v / PARTS * groups * PANEL + v % PARTS * LANES);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
             for (int r = 0; r < ROWS; r++)
                 sums[r][v] += __builtin_convertvector(whole[r][v], Vector) * (scale * x_scales[r * groups + g]);
         }
@@ -168,26 +204,33 @@ inline void tile(const Rounded &x, long row, const uint8_t *w, const Half *scale
     }
 }
 
-// Calls use.template operator()<ROWS, PANELS>(row, panel) until all rows met all panels. The weights of a few panels
-// stay in the cache while all rows pass by.
-template <int ROWS, int PANELS, int ONES, class Use>
+// Calls use.template operator()<n, PANELS>(row, panel) for the n rows from `row` on, at most ROWS.
+template <int ROWS, int PANELS, class Use>
+inline void cover_rows(long n, long row, long panel, const Use &use) {
+    if constexpr (ROWS == 1) {
+        use.template operator()<1, PANELS>(row, panel);
+    } else {
+        if (n == ROWS) use.template operator()<ROWS, PANELS>(row, panel);
+        else cover_rows<ROWS - 1, PANELS>(n, row, panel, use);
+    }
+}
+
+// The same until all rows met all panels: where the rows fit a tile, as many panels at a time as memory is read fastest
+// with (ALONE); else PANELS of them, which stay in the cache while all rows pass by.
+template <int ROWS, int PANELS, int ALONE, class Use>
 inline void cover(long rows, long panels, const Use &use) {
-    if (rows == 1) {
+    if (rows <= ROWS) {
         long panel = 0;
-        for (; panel + ONES <= panels; panel += ONES) use.template operator()<1, ONES>(0, panel);
-        for (; panel < panels; panel++) use.template operator()<1, 1>(0, panel);
+        for (; panel + ALONE <= panels; panel += ALONE) cover_rows<ROWS, ALONE>(rows, 0, panel, use);
+        for (; panel < panels; panel++) cover_rows<ROWS, 1>(rows, 0, panel, use);
         return;
     }
     for (long panel = 0; panel < panels;) {
         bool full = panel + PANELS <= panels;
-        long row = 0;
-        for (; row + ROWS <= rows; row += ROWS)
-            full ? use.template operator()<ROWS, PANELS>(row, panel) : use.template operator()<ROWS, 1>(row, panel);
-        if constexpr (ROWS > 3)
-            for (; row + 3 <= rows; row += 3)
-                full ? use.template operator()<3, PANELS>(row, panel) : use.template operator()<3, 1>(row, panel);
-        for (; row < rows; row++)
-            full ? use.template operator()<1, PANELS>(row, panel) : use.template operator()<1, 1>(row, panel);
+        for (long row = 0; row < rows; row += ROWS) {
+            long n = rows - row < ROWS ? rows - row : ROWS;
+            full ? cover_rows<ROWS, PANELS>(n, row, panel, use) : cover_rows<ROWS, 1>(n, row, panel, use);
+        }
         panel += full ? PANELS : 1;
     }
 }
@@ -202,6 +245,19 @@ struct FloatTiles {
     template <int ROWS, int PANELS>
     void operator()(long row, long at) const {
         tile<Element, ROWS, PANELS>(x + row * x_row, x_row, w + at * panel, panel, k, y + row * y_row + at * PANEL, y_row, add);
+    }
+};
+
+struct PairTiles {
+    const float *x;
+    const uint32_t *w;
+    float *y;
+    long x_row, panel, k, y_row;
+    bool add;
+    template <int ROWS, int PANELS>
+    void operator()(long row, long at) const {
+        tile_of_pairs<ROWS, PANELS>(x + row * x_row, x_row, w + at * panel, panel, k, y + row * y_row + at * PANEL, y_row, add,
+                                    row == 0);
     }
 };
 
@@ -224,7 +280,7 @@ struct WholeTiles {
 template <class Element>
 void float_product(const float *x, long x_row, long rows, const Element *w, long panel, long panels, long k, float *y,
                    long y_row, bool add) {
-    cover<FLOAT_ROWS, FLOAT_PANELS, PANELS_OF_ONE>(rows, panels, FloatTiles<Element>{x, w, y, x_row, panel, k, y_row, add});
+    cover<FLOAT_ROWS, FLOAT_PANELS, FLOAT_ALONE>(rows, panels, FloatTiles<Element>{x, w, y, x_row, panel, k, y_row, add});
 }
 
 // Input of a product: rows as floats, and rounded where the matrix wants whole numbers.
@@ -245,13 +301,16 @@ void product(const Input &in, long rows, const Packed &m, long first, long end, 
         case FP32:
             return float_product(in.x, in.x_row, rows, (const float *)m.values + first * panel, panel, end - first, in.k, y, y_row, add);
         case BF16:
-            return float_product(in.x, in.x_row, rows, (const Half *)m.values + first * panel, panel, end - first, in.k, y, y_row, add);
+            panel = round_up(in.k, 2) / 2 * PANEL;
+            return cover<HALF_ROWS, HALF_PANELS, 1>(
+                rows, end - first,
+                PairTiles{in.x, (const uint32_t *)m.values + first * panel, y, in.x_row, panel, in.k, y_row, add});
         case INT8:
-            return cover<WHOLE_ROWS, WHOLE_PANELS, PANELS_OF_ONE>(
+            return cover<WHOLE_ROWS, WHOLE_PANELS, 1>(
                 rows, end - first,
                 WholeTiles<Int8>{in.rounded, bytes + first * width * PANEL, m.scales + first * width / Int8::GROUP * PANEL, y, y_row, add});
         case INT4:
-            return cover<WHOLE_ROWS, WHOLE_PANELS, PANELS_OF_ONE>(
+            return cover<WHOLE_ROWS, WHOLE_PANELS, 1>(
                 rows, end - first,
                 WholeTiles<Int4>{in.rounded, bytes + first * width / 2 * PANEL, m.scales + first * width / Int4::GROUP * PANEL, y, y_row, add});
     }
@@ -289,8 +348,8 @@ void unpack_row(const Packed &m, long n, long first, long end, long k, float *to
         const float *from = (const float *)m.values + panel * k * PANEL + lane;
         for (long j = first; j < end; j++) to[j] = from[j * PANEL];
     } else if (m.format == BF16) {
-        const Half *from = (const Half *)m.values + panel * k * PANEL + lane;
-        for (long j = first; j < end; j++) to[j] = to_float(from[j * PANEL]);
+        const Half *from = (const Half *)m.values + panel * round_up(k, 2) * PANEL + lane * 2;
+        for (long j = first; j < end; j++) to[j] = to_float(from[j / 2 * 2 * PANEL + j % 2]);
     } else if (m.format == INT8) {
         long width = round_up(k, Int8::GROUP);
         const uint8_t *from = (const uint8_t *)m.values + panel * width * PANEL + lane * 4;

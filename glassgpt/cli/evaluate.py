@@ -81,8 +81,8 @@ def evaluate(
     if as_json:
         print(json.dumps(values))
         return 0
-    print(f"{_shown(gpt.directory)} on {name}: {result.tokens:,} tokens, {result.bytes:,} bytes, in {gpt.dtype}")
-    print(f"  bits per byte   {result.bits_per_byte:.4f}")
+    print(f"{_shown(gpt.directory)} on {name}: {result.tokens:,} tokens, {result.bytes:,} bytes")
+    print(f"  bits per byte   {result.bits_per_byte:.4f}{'' if gpt.dtype == 'fp32' else f' in {gpt.dtype}'}")
     print(f"  loss            {result.loss:.4f} nats per token")
     print(f"  perplexity      {result.perplexity:,.2f} per token")
     if exact:

@@ -4,7 +4,7 @@ A matrix W (N outputs, K inputs) becomes P = ceil(N / 16) panels, and the inputs
 columns, K' columns in all. With q the whole numbers, w ~ q * scale:
 
     fp32   float32 (P, K, 16)        values[p, k, i] = W[16 p + i, k]
-    bf16   uint16 (P, K, 16)         the same, the upper half of a float32
+    bf16   uint16 (P, ceil(K/2), 16, 2)  values[p, j, i, c] = W[16 p + i, 2 j + c], the upper half of a float32
     int8   uint8 (P, K'/4, 16, 4)    values[p, j, i, c] = q[16 p + i, 4 j + c] + 128, G = 64
     int4   uint8 (P, K'/8, 16, 4)    low four bits q[16 p + i, 8 j + c] + 8, high q[16 p + i, 8 j + 4 + c] + 8, G = 32
     scales uint16 (P, K'/G, 16)      the upper half of a float32
@@ -50,9 +50,7 @@ class PackedMatrix:
         fits = self.values.shape == values and self.values.dtype == kind
         given = None if self.scales is None else self.scales.shape
         if not fits or given != scales or (self.scales is not None and self.scales.dtype != np.uint16):
-            raise ValueError(
-                f"{self.values.shape} and {given} are no {self.format} values {values}, scales {scales}"
-            )
+            raise ValueError(f"{self.values.shape} and {given} are no {self.format} values {values}, scales {scales}")
         if not self.values.flags.c_contiguous or not (self.scales is None or self.scales.flags.c_contiguous):
             raise ValueError("a packed matrix must lie in one piece")
 
@@ -72,8 +70,10 @@ class _Source(ctypes.Structure):
 def packed_shapes(form: Format, n_rows: int, n_columns: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """The shapes of values and scales."""
     panels = -(-n_rows // PANEL)
-    if form not in GROUPS:
+    if form == "fp32":
         return (panels, n_columns, PANEL), None
+    if form == "bf16":
+        return (panels, -(-n_columns // 2), PANEL, 2), None
     groups = -(-n_columns // GROUPS[form])
     words = groups * GROUPS[form] // (4 if form == "int8" else 8)
     return (panels, words, PANEL, 4), (panels, groups, PANEL)
@@ -113,9 +113,11 @@ def pack(matrix: Weights, form: Format, threads: int = 1) -> PackedMatrix:
 def unpack(packed: PackedMatrix) -> NDArray[np.float32]:
     """The matrix (N, K) that the packed one stands for."""
     n_rows, n_columns = packed.n_rows, packed.n_columns
+    if packed.format == "fp32":
+        return packed.values.transpose(0, 2, 1).reshape(-1, n_columns)[:n_rows].copy()
     if packed.scales is None:
-        values = packed.values if packed.format == "fp32" else _floats(packed.values)
-        return values.transpose(0, 2, 1).reshape(-1, n_columns)[:n_rows].astype(np.float32)
+        rows = _floats(packed.values).transpose(0, 2, 1, 3).reshape(len(packed.values) * PANEL, -1)
+        return rows[:n_rows, :n_columns].copy()
     if packed.format == "int8":
         fours = packed.values[:, :, None].astype(np.int16) - 128  # (P, words, 1, 16, 4)
     else:

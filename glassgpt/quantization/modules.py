@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassgpt.quantization.formats import Format
-from glassgpt.quantization.rounding import dequantize_matrix, quantize_matrix
+from glassgpt.quantization.panels import rounded
+from glassgpt.quantization.rounding import dequantize_matrix
 from glassgpt.settings import InputError
 
 _PIECE = 2**22  # weights that are there in full precision at a time
@@ -23,7 +24,7 @@ class QuantizedMatrix(nn.Module):
         super().__init__()
         self.kind, self.dtype = kind, weight.dtype
         self.n_rows, self.n_columns = weight.shape
-        q, scales = quantize_matrix(weight, kind)
+        q, scales = rounded(weight, kind)
         # Two numbers of 4 bits lie in a byte: column k below, k + K' / 2 above it.
         self.register_buffer("q", q if kind == "int8" else _paired(q))
         self.register_buffer("scales", scales)

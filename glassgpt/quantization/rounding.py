@@ -16,7 +16,7 @@ from glassgpt.quantization.formats import Format
 CANDIDATES = tuple(0.70 + 0.40 / 11 * step for step in range(12))
 """What the scale that takes a group's extreme to -8 is multiplied by, for int4."""
 
-_PIECE = 2**18  # elements that are rounded at a time: they stay in the cache of the processor meanwhile
+_PIECE = 2**20  # elements that are rounded at a time: they stay in the cache of the processor meanwhile
 
 
 def quantize_matrix(matrix: Tensor, kind: Format) -> tuple[Tensor, Tensor]:

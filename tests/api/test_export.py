@@ -79,6 +79,19 @@ def test_a_quantised_export_is_small_and_near(kind: Format, bits: float, source:
     assert math.isfinite(glassgpt.load(tmp_path / "out").bits_per_byte("Once upon a time"))
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rounded_on_loading_it_is_as_good_as_from_the_file_and_with_pytorch_nearly(
+    kind: Format, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glassgpt.export(source, tmp_path / "out", quantize=kind)
+    text = "Once upon a time there was a fox. " * 5
+    on_loading = glassgpt.load(source, dtype=kind).bits_per_byte(text)
+    assert glassgpt.load(tmp_path / "out").bits_per_byte(text) == on_loading
+    monkeypatch.setattr("glassgpt.api.loaded.available", lambda: False)
+    for directory, dtype in ((source, kind), (tmp_path / "out", "auto")):
+        assert glassgpt.load(directory, dtype=dtype).bits_per_byte(text) == pytest.approx(on_loading, rel=2e-3)
+
+
 def test_a_quantised_model_is_exported_in_full_but_not_quantised_again(source: Path, tmp_path: Path) -> None:
     glassgpt.export(source, tmp_path / "small", quantize="int8")
     for kind in FORMATS:

@@ -80,6 +80,12 @@ def test_what_the_decoder_maps_begins_on_the_lines_of_the_cache(name: str, kind:
     assert not [name for name, entry in rest.items() if len(entry["shape"]) == 2 and "wpe" not in name]
 
 
+def test_without_native_code_the_same_file_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glassgpt.quantization.panels.library", lambda: None)
+    save_checkpoint(saved.with_name("plain"), random_model(CONFIGS["gpt2-tied-bias"]), None, quantize="int8")
+    assert (saved.with_name("plain") / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+
+
 def test_the_safetensors_library_opens_the_file(saved: Path) -> None:
     with safe_open(saved / WEIGHTS, framework="pt") as file:
         assert set(file.keys()) == set(header(saved / WEIGHTS)[0])

@@ -10,9 +10,10 @@ from torch import nn
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
+from glassgpt.native.packing import unpack
 from glassgpt.quantization.formats import Format
 from glassgpt.quantization.modules import QuantizedMatrix, is_quantized, quantize
-from glassgpt.quantization.rounding import dequantize_matrix, quantize_matrix
+from glassgpt.quantization.panels import packed
 from glassgpt.settings import InputError
 
 
@@ -21,7 +22,7 @@ def dequantized(model: GPTModel, kind: Format) -> GPTModel:
     model = copy.deepcopy(model)
     matrices = {module.weight for module in model.modules() if type(module) in (nn.Linear, nn.Embedding)}
     for matrix in matrices:
-        matrix.copy_(dequantize_matrix(*quantize_matrix(matrix, kind), matrix.shape[1]))
+        matrix.copy_(torch.from_numpy(unpack(packed(matrix, kind))))
     return model
 
 

@@ -7,7 +7,7 @@ import torch
 from glassgpt.native.compiled import library
 from glassgpt.native.packing import PANEL, pack, unpack
 from glassgpt.quantization.formats import FORMATS, Format
-from glassgpt.quantization.panels import packed, packed_plainly
+from glassgpt.quantization.panels import packed, packed_plainly, rounded
 from glassgpt.quantization.rounding import dequantize_matrix, quantize_matrix
 
 SHAPES = [(1, 1), (16, 64), (17, 65), (40, 200), (5, 32)]
@@ -62,6 +62,17 @@ def test_native_int4_differs_only_where_two_scales_are_as_good() -> None:
     assert same.mean() > 0.999
     errors = [((unpack(panels) - matrix.numpy()) ** 2).reshape(48, -1, 32).sum(-1) for panels in (native, plain)]
     np.testing.assert_allclose(*errors, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_rounded_by_the_native_code_are_those_of_its_panels(kind: Format, shape: tuple[int, int]) -> None:
+    matrix = some_matrix(*shape)
+    q, scales = rounded(matrix, kind)
+    plain_q, plain_scales = quantize_matrix(matrix, kind)
+    assert (q.shape, q.dtype) == (plain_q.shape, torch.int8)
+    assert (scales.shape, scales.dtype) == (plain_scales.shape, torch.bfloat16)
+    assert np.array_equal(dequantize_matrix(q, scales, shape[1]).numpy(), unpack(packed(matrix, kind)))
 
 
 def test_packed_takes_a_parameter_of_any_type() -> None:
