@@ -17,6 +17,8 @@ from glassgpt.files import inside, read_bytes
 from glassgpt.settings import InputError
 
 MANIFEST = "manifest.json"
+CONFIG = "config.json"
+"""What makes a directory a model's."""
 TRAINER = "trainer/"
 """Where a checkpoint keeps what only the continuation of its training needs."""
 
