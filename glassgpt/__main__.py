@@ -1,10 +1,13 @@
 """The `glassgpt` command; also `python -m glassgpt`, so that launchers such as torchrun can start it."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line. A Ctrl-C is one line even while the command is still being imported."""
+    # No command needs the threads of numpy's matrix products, which at their start take a core for a tenth of a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from glassgpt.cli.process import interruptible_imports
 

@@ -7,7 +7,8 @@
     record.py   what a run writes: checkpoints, metrics, samples, curve
     train.py    train()
     code.py     a model or an optimiser of the user's own
-    loaded.py   load(): a model to generate with and to measure
+    loaded.py   load(): a model to generate with and to measure, which is
+                gpt.py (the model and its tokenizer), native.py (in the native decoder), in_torch.py (in PyTorch)
     export.py   export(): a model as a directory of its own, plain or quantised
     compare.py  compare(): which of several settings is better, if any
 

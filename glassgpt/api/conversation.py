@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from glassgpt.api.loaded import GPT
+from glassgpt.api.gpt import GPT
 from glassgpt.generation.sampling import Sampling
 from glassgpt.settings import InputError
 from glassgpt.text.chat_template import chat_template

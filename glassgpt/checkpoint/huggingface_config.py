@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glassgpt.checkpoint.manifest import CONFIG
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
 from glassgpt.native.packing import GROUPS
 from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.settings import InputError, shown
-
-CONFIG = "config.json"
 
 _NAMES = {
     "vocab_size": "vocab_size", "max_position_embeddings": "context_length", "hidden_size": "embedding_dim",

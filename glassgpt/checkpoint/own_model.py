@@ -7,7 +7,7 @@ its parts, whoever made it, is saved as any other: that needs no source. No torc
 from pathlib import Path
 from typing import Any
 
-from glassgpt.checkpoint.huggingface_config import CONFIG
+from glassgpt.checkpoint.manifest import CONFIG
 from glassgpt.config import GPTConfig
 from glassgpt.files import read_json
 from glassgpt.settings import InputError

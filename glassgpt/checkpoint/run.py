@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.checkpoint.atomic import discard, link, write_atomically
-from glassgpt.checkpoint.huggingface_config import CONFIG
-from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.checkpoint.manifest import CONFIG, MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.pickled import refusal_of_pickle
 from glassgpt.files import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest

@@ -57,7 +57,8 @@ def chat(
         from glassgpt.api.conversation import Conversation
         from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
+        gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
+        gpt.prepare()
     if directory is None:
         say_which(gpt.directory)
     conversation = Conversation(gpt, sampling, writing.max_new_tokens, writing.stops)

@@ -12,7 +12,7 @@ from glassgpt.cli.words import command
 from glassgpt.config import DataConfig, Device, Dtype
 
 if TYPE_CHECKING:
-    from glassgpt.api.loaded import GPT
+    from glassgpt.api.gpt import GPT
     from glassgpt.evaluation.bits_per_byte import Evaluation
 
 

@@ -19,7 +19,7 @@ from glassgpt.config import Device, Dtype
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
-    from glassgpt.api.loaded import GPT
+    from glassgpt.api.gpt import GPT
     from glassgpt.cli.probabilities import LinesView, TintedView
     from glassgpt.generation.sampling import Sampling
     from glassgpt.generation.scored import ScoredToken
@@ -72,10 +72,10 @@ def generate(
     with interruptible_imports():
         from glassgpt.api.loaded import load
 
-    gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
+        gpt = load(directory, device=device, dtype=dtype, trust_code=trust_code)
+        gpt.prepare()
     if directory is None:
         say_which(gpt.directory)
-    gpt.prepare()
     live = sys.stdout.isatty() and not as_json
     began = time.perf_counter()
     if num_samples > 1 and not live and not show_probabilities:

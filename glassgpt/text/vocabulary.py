@@ -10,7 +10,7 @@ their pieces and merges.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Kind = Literal["gpt2", "bpe", "chars", "bytes"]
@@ -34,7 +34,7 @@ class Vocabulary:
     """
 
     pieces: tuple[bytes, ...]
-    merges: tuple[tuple[bytes, bytes], ...]
+    merges: Sequence[tuple[bytes, bytes]]
     special: Mapping[str, int]
     end_of_text: str = END_OF_TEXT
 

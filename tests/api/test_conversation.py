@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qw
 
 import glassgpt
 from glassgpt.api.conversation import Conversation
-from glassgpt.api.loaded import GPT
+from glassgpt.api.gpt import GPT
 from glassgpt.generation.sampling import Sampling
 from glassgpt.settings import InputError
 from glassgpt.text.kinds import train_tokenizer

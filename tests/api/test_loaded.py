@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import glassgpt
-from glassgpt.api.loaded import GPT
+from glassgpt.api.gpt import GPT
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
 from glassgpt.cli.main import run
 from glassgpt.config import GPTConfig
@@ -89,7 +89,7 @@ def test_without_the_library_pytorch_writes_the_same_text(directory: Path, tmp_p
     shutil.copytree(package, tmp_path / "glassgpt", ignore=shutil.ignore_patterns("libglassgpt.*", "__pycache__"))
     program = (
         f"import glassgpt; gpt = glassgpt.load({str(directory)!r}); assert gpt.decoder is None\n"
-        "print([*gpt.ids('Once upon', 40, glassgpt.api.loaded.Sampling(temperature=0))])\n"
+        "print([*gpt.ids('Once upon', 40, glassgpt.api.gpt.Sampling(temperature=0))])\n"
         "print(glassgpt.__file__)"
     )
     ids, file = in_a_process(program, PYTHONPATH=str(tmp_path)).splitlines()

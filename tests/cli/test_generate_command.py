@@ -12,7 +12,7 @@ import pytest
 from pseudo_terminal import Terminal
 
 import glassgpt
-from glassgpt.api.loaded import GPT
+from glassgpt.api.gpt import GPT
 from glassgpt.cli.main import run
 from glassgpt.cli.probabilities import visible
 from glassgpt.generation.sampling import Sampling
