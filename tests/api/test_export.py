@@ -87,7 +87,7 @@ def test_rounded_on_loading_it_is_as_good_as_from_the_file_and_with_pytorch_near
     text = "Once upon a time there was a fox. " * 5
     on_loading = glassgpt.load(source, dtype=kind).bits_per_byte(text)
     assert glassgpt.load(tmp_path / "out").bits_per_byte(text) == on_loading
-    monkeypatch.setattr("glassgpt.api.loaded.available", lambda: False)
+    monkeypatch.setattr("glassgpt.api.gpt.available", lambda: False)
     for directory, dtype in ((source, kind), (tmp_path / "out", "auto")):
         assert glassgpt.load(directory, dtype=dtype).bits_per_byte(text) == pytest.approx(on_loading, rel=2e-3)
 

@@ -23,7 +23,8 @@ def compiler():
 
 def copy_of_the_package(folder):
     """The package without its compiled library, and what compiles it."""
-    shutil.copytree(ROOT / "glassgpt", folder / "glassgpt", ignore=shutil.ignore_patterns("libglassgpt.*", "__pycache__"))
+    compiled = shutil.ignore_patterns("libglassgpt.*", "__pycache__")
+    shutil.copytree(ROOT / "glassgpt", folder / "glassgpt", ignore=compiled)
     shutil.copytree(ROOT / "native", folder / "native")
     shutil.copy(ROOT / "hatch_build.py", folder)
     return folder
