@@ -140,7 +140,7 @@ struct Pass {
     long thread;
 
     void meet() const { spans.meet(spans.meeting); }
-    long share(long count, long of) const { return count * of / d.shape.threads; }
+    long share(long count, long of) const { return count * of / spans.threads; }
     // The rows that this thread prepares: all of them into room of its own where there is just one, else its share.
     bool alone(long rows) const { return rows == 1; }
     const Prepared &prepared(long rows) const { return alone(rows) ? d.own[thread] : d.shared; }

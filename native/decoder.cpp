@@ -2,6 +2,7 @@
 // asked, and runs it on threads of its own.
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -20,6 +21,7 @@ namespace {
 // A short wait is spent looking, because to sleep and be woken takes longer than most steps; after that, others may
 // have the core: they may be what is waited for.
 constexpr int LOOKS = 5000, LOOKS_BETWEEN_CALLS = 20000;
+constexpr int64_t FEW_ROWS = 8;  // so many are a token with a draft, or the tokens of a few texts
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -121,7 +123,39 @@ class Crew {
     const void *argument = nullptr;
 };
 
+// Whether the next token is computed by all threads or by the caller's alone. Threads that wait for each other are
+// held up for milliseconds where another program has the core that one of them needs; a small model then is written
+// faster by one thread. The text does not depend on it.
+class Pace {
+  public:
+    bool is_alone() const { return alone_for > 0; }
+    void took(double seconds) {
+        if (alone_for > 0) {
+            alone = seconds;
+            alone_for--;
+            awake = false;
+            return;
+        }
+        if (!awake) {  // the others had to be woken first
+            awake = true;
+            return;
+        }
+        if (best == 0 || seconds < best) best = seconds;
+        bool held_up = seconds > HELD_UP * best && seconds > SHORT && (alone == 0 || alone < seconds);
+        patience = !held_up ? 1 : patience < LONGEST ? 2 * patience : LONGEST;
+        if (held_up) alone_for = patience / 2;
+    }
+
+  private:
+    static constexpr double HELD_UP = 3, SHORT = 200e-6;  // times the best; seconds
+    static constexpr int64_t LONGEST = 1024;              // twice the tokens until the threads are tried again
+    double best = 0, alone = 0;                           // seconds of a token: the best of all threads, the last of one
+    int64_t alone_for = 0, patience = 1;
+    bool awake = false;
+};
+
 struct Decoder {
+    Pace pace;
     Shape shape;
     Room room;
     DecodeKernel kernel;
@@ -203,9 +237,19 @@ OPEN int64_t glassgpt_decoder_forward(void *handle, int64_t n_spans, const int64
     d.next_task.assign(d.next_task.size(), 0);
     spans.n_rows = n_rows, spans.n_logits = n_scored;
     spans.positions = d.positions.data(), spans.logit_rows = d.logit_rows.data(), spans.next_task = d.next_task.data();
-    spans.meet = [](void *meeting) { ((Meeting *)meeting)->wait(); };
-    spans.meeting = d.meeting.get();
-    d.crew->run([&](int64_t thread) { d.kernel.run(d.handle, thread, &spans); });
+    auto began = std::chrono::steady_clock::now();
+    if (n_rows <= FEW_ROWS && d.pace.is_alone()) {
+        spans.threads = 1;
+        spans.meet = [](void *) {};
+        d.kernel.run(d.handle, 0, &spans);
+    } else {
+        spans.threads = d.shape.threads;
+        spans.meet = [](void *meeting) { ((Meeting *)meeting)->wait(); };
+        spans.meeting = d.meeting.get();
+        d.crew->run([&](int64_t thread) { d.kernel.run(d.handle, thread, &spans); });
+    }
+    if (n_rows == 1 && d.shape.threads > 1)
+        d.pace.took(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
     return FINE;
 }
 

@@ -50,7 +50,7 @@ struct Packed {
 
 // Rows of tokens to compute: span after span, each a piece of the text in one slot of the cache.
 struct Spans {
-    int64_t n_spans, n_rows, n_logits;
+    int64_t n_spans, n_rows, n_logits, threads;
     const int64_t *slots, *starts, *counts;   // (n_spans); a span's tokens stand at positions start, start + 1, ...
     const int64_t *ids, *positions;           // (n_rows)
     const int64_t *logit_rows;                // (n_logits): rows whose scores are wanted
