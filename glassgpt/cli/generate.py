@@ -100,6 +100,10 @@ def generate(
     return 0
 
 
+CACHED = 32_000_000
+"""Bytes of weights that a processor may keep in its cache: fewer are not read from memory for each token."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A text that was written, and how fast."""
@@ -133,8 +137,10 @@ class Speed:
     """Of the weights."""
     bytes_per_token: int | None
     """Weights that a token reads; None where PyTorch writes."""
+    bytes_per_s: float | None
+    """At which this machine reads them, when it does nothing else; None where a cache may hold them."""
     share_of_bandwidth: float | None
-    """The time that this machine takes to read them, in that of a token after the first."""
+    """The time that this takes, in that of a token after the first."""
 
     def line(self) -> str:
         """In words."""
@@ -142,19 +148,22 @@ class Speed:
         if self.bytes_per_token is None:
             return said
         said += f"; a token reads {size(self.bytes_per_token)} ({self.dtype})"
-        share = self.share_of_bandwidth or 0.0
-        return said + (f" at {share:.0%} of full speed" if share >= 0.005 else "")
+        if self.share_of_bandwidth is None or self.bytes_per_s is None:
+            return said
+        reached = self.share_of_bandwidth * self.bytes_per_s
+        return said + f", at {reached / 1e9:.1f} of the {self.bytes_per_s / 1e9:.1f} GB/s that reading alone reaches"
 
 
 def speed_of(gpt: "GPT", samples: list[Sample], seconds: float) -> Speed:
     """What `samples`, written in so many seconds, say; reading the weights is measured here."""
     n_ids, first, decoder = sum(len(sample.ids) for sample in samples), samples[0], gpt.decoder
-    share = None
-    if decoder and len(samples) == 1 and len(first.ids) > 1:
-        each = (first.seconds - first.time_to_first_token_s) / (len(first.ids) - 1)
-        share = decoder.read_seconds() / each
+    rate = share = None
     n_bytes = decoder.bytes_per_token if decoder else None
-    return Speed(n_ids / seconds, first.time_to_first_token_s, gpt.dtype, n_bytes, share)
+    if decoder and n_bytes and n_bytes >= CACHED and len(samples) == 1 and len(first.ids) > 1:
+        each = (first.seconds - first.time_to_first_token_s) / (len(first.ids) - 1)
+        rate = n_bytes / decoder.read_seconds()
+        share = n_bytes / each / rate
+    return Speed(n_ids / seconds, first.time_to_first_token_s, gpt.dtype, n_bytes, rate, share)
 
 
 class TextView:

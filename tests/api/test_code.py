@@ -134,6 +134,7 @@ def test_a_model_without_a_cache_trains_and_writes(story_file: Path) -> None:
     assert len(glassgpt.load("run", trust_code=True).generate("A", max_new_tokens=40)) > 1
 
 
+@pytest.mark.thorough
 def test_the_built_in_model_from_other_weights_is_a_usual_checkpoint(story_file: Path) -> None:
     trained(story_file, SAME)
     assert json.loads(Path("run/best/config.json").read_text())["model_type"] == "gpt2"
@@ -188,6 +189,7 @@ def kernel_of(run: str) -> str:
     return yaml.safe_load(Path(run, "config.yaml").read_text())["run"]["kernel"]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(tier() is None, reason="the native step was not built")
 def test_an_own_optimiser_keeps_the_native_step_and_an_own_model_has_pytorchs(story_file: Path) -> None:
     ours = {"optim": {"batch_size": 4, "average_share": 0.2}, "run": {"threads": 1, "code": "variant.py"}}
@@ -203,6 +205,7 @@ def test_an_own_optimiser_keeps_the_native_step_and_an_own_model_has_pytorchs(st
         glassgpt.train(resume=own.directory, steps=4, model=Deep, trust_code=True)
 
 
+@pytest.mark.thorough
 def test_the_built_in_optimiser_with_other_settings_is_an_optimiser_too(story_file: Path) -> None:
     source = """
 import dataclasses
@@ -274,6 +277,7 @@ def test_a_subclass_is_not_taken_for_the_model_that_it_extends() -> None:
     assert not is_builtin(Deep(config))
 
 
+@pytest.mark.thorough
 def test_documents_of_ones_own_are_trained_on_and_found_again_on_resume(tmp_path: Path) -> None:
     stories = [*write_stories(120, seed=5)]
     size = {"embedding_dim": 32, "n_heads": 2, "n_layers": 1, "context_length": 32}

@@ -20,6 +20,7 @@ def stored(run: Path) -> dict[str, Any]:
     return yaml.safe_load((run / "config.yaml").read_text())
 
 
+@pytest.mark.thorough
 def test_a_limit_is_kept_by_recomputing_and_parts_which_are_recorded_and_resumed(
     story_file: Path, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_native_decoder_writes_what_the_model_does(shape: str, dtype: torch.
         assert np.abs(a - b).max() <= 1e-4 * max(1, np.abs(b).max())
 
 
+@pytest.mark.thorough
 @needs_native
 def test_without_the_library_pytorch_writes_the_same_text(directory: Path, tmp_path: Path) -> None:
     package = Path(glassgpt.__file__).parent

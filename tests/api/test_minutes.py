@@ -203,6 +203,7 @@ def test_everything_is_chosen_where_nothing_is_given_and_written_down(
     assert run.measured.bits_per_byte == run.bits_per_byte
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", ["All work and no play.\n" * 6000, "a" * 100_000, "To be, or not.\n"])
 def test_a_text_of_one_line_trains_sensibly(own_folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (own_folder / "line.txt").write_text(text)

@@ -39,6 +39,7 @@ sys.exit("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.thorough
 def test_a_run_directory_holds_everything(story_file: Path, own_folder: Path) -> None:
     run = glassgpt.train(story_file, steps=20, run={"log_every": 5}, **SMALL)
     assert run.directory == Path("runs/stories")
@@ -77,6 +78,7 @@ def test_a_small_model_comes_close_to_the_entropy_of_the_stories(own_folder: Pat
     assert entropy * 0.97 < run.bits_per_byte < entropy * 1.35, "below the entropy something would leak"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("optim", "dropout"), [({"name": "muon", "average_share": 0.3}, 0.0), ({"name": "adamw"}, 0.2)], ids=str
 )
@@ -96,6 +98,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, optim: dict[st
     assert [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in parts.history] == exact
 
 
+@pytest.mark.thorough
 def test_what_is_saved_and_scored_is_the_average_of_the_weights(story_file: Path) -> None:
     """Two runs of 6 steps, the second with the plain mean over all of them: it is that of the first run's weights."""
     every = {"steps": 6, "run": {"eval_every": 1, "log_every": 1, "threads": 1}}
@@ -131,6 +134,7 @@ def test_neither_training_nor_loading_imports_the_compiler(story_file: Path) -> 
     assert finished.returncode == 0
 
 
+@pytest.mark.thorough
 def test_the_settings_of_a_run_repeat_its_numbers(story_file: Path) -> None:
     first = glassgpt.train(story_file, steps=12, out="first", seed=5, **SMALL)
     second = glassgpt.train(config="first/config.yaml", out="second")

@@ -77,6 +77,7 @@ def every_call(tmp_path: Path, way: str, what: str) -> Iterator[tuple[Path, subp
         yield from threads.map(lambda args: case(*args), cases)
 
 
+@pytest.mark.thorough
 @needs_strace
 def test_a_kill_at_any_system_call_leaves_the_old_or_the_new_in_full(tmp_path: Path) -> None:
     states = set()
@@ -100,6 +101,7 @@ def test_without_the_rename_a_kill_leaves_torn_checkpoints(tmp_path: Path) -> No
     assert n_torn > 2
 
 
+@pytest.mark.thorough
 @needs_strace
 def test_an_error_at_any_system_call_leaves_the_old_or_the_new_in_full(tmp_path: Path) -> None:
     n_refused = 0

@@ -270,6 +270,7 @@ def test_the_global_random_state_is_left_alone(saved: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_kill_at_any_moment_leaves_checkpoints_that_load(tmp_path: Path) -> None:
     """Real saves, killed 25 times after random delays; each child goes on where the one before it died."""

@@ -151,6 +151,7 @@ def test_a_text_that_is_none_gets_one_line(
     assert not Path("runs").exists()
 
 
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_refused_and_named(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run([*TRAIN, "--out", "a"]) == 0
     capsys.readouterr()
@@ -164,6 +165,7 @@ def test_a_damaged_checkpoint_is_refused_and_named(capsys: pytest.CaptureFixture
     assert "model.safetensors" in refused(capsys, "eval", "a")
 
 
+@pytest.mark.thorough
 def test_a_damaged_shard_is_refused_and_named(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run([*TRAIN, "--out", "a"]) == 0
     capsys.readouterr()
@@ -176,6 +178,7 @@ def test_a_damaged_shard_is_refused_and_named(capsys: pytest.CaptureFixture[str]
     assert "val.shard" in refused(capsys, *TRAIN)
 
 
+@pytest.mark.thorough
 def test_a_prompt_longer_than_the_context_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*TRAIN, "--out", "a"]) == 0
     capsys.readouterr()

@@ -142,6 +142,7 @@ def test_standard_input_is_kept_so_that_it_can_resume(own_folder: Path) -> None:
     assert command("train", "--resume", "runs/stdin", "--steps", "8").returncode == 0
 
 
+@pytest.mark.thorough
 def test_the_same_seed_writes_the_same_and_samples_differ(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "text.txt", "--steps", "5", *SMALL]) == 0
     capsys.readouterr()

@@ -82,6 +82,7 @@ def test_predictions_that_failed_and_a_small_validation_text_are_said() -> None:
     assert found([], validation_bytes=900) == ["the validation text is small"]
 
 
+@pytest.mark.thorough
 def test_a_run_is_examined_as_it_lies_on_the_disk(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run(["train", "text.txt", "--steps", "20", "--out", "a", *SMALL]) == 0
     capsys.readouterr()
@@ -101,6 +102,7 @@ def test_a_run_is_examined_as_it_lies_on_the_disk(capsys: pytest.CaptureFixture[
     assert "Next: glassgpt" in out
 
 
+@pytest.mark.thorough
 def test_an_unfinished_run_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run(["train", "text.txt", "--steps", "20", "--out", "a", *SMALL]) == 0
     (own_folder / "a" / "report.json").unlink()

@@ -19,6 +19,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glassgpt.api.texts.DEFAULT_CACHE", tmp_path / "cache")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", ROOMS, ids=lambda page: page.stem)
 def test_the_python_of_a_room_runs_from_top_to_bottom(page: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

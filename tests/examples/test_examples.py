@@ -36,6 +36,7 @@ def test_an_example_is_short_and_says_how_it_is_used(example: Path) -> None:
     assert f"--run.code examples/{example.name}" in source.split('"""')[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["attention", "optimizer"])
 def test_an_example_trains_resumes_and_writes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = f"examples/{name}.py"

@@ -367,6 +367,7 @@ assert seen, "the hook sees nothing"
 """
 
 
+@pytest.mark.thorough
 def test_no_damaged_directory_makes_us_unpickle_or_open_a_file_elsewhere(sound: Path) -> None:
     paths = [str(Path(__file__).parent), *filter(None, sys.path)]
     command = [sys.executable, "-c", WATCH, str(sound.parent), *paths]

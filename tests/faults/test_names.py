@@ -20,6 +20,7 @@ def told(folder: Path, *arguments: str | bytes) -> tuple[int, str]:
     return found.returncode, found.stderr.decode()
 
 
+@pytest.mark.thorough
 @needs_byte_names
 def test_a_text_whose_name_cannot_be_recorded_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.txt")).write_text("some text of mine. " * 200)
@@ -30,6 +31,7 @@ def test_a_text_whose_name_cannot_be_recorded_is_refused_before_anything_is_made
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.thorough
 @needs_byte_names
 def test_a_run_is_given_no_name_that_its_weights_could_not_be_opened_under(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text of mine. " * 200)

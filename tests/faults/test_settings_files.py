@@ -103,6 +103,7 @@ values = st.recursive(
 sections = st.dictionaries(st.sampled_from([*SECTIONS, "text", "plan", "prepared"]) | st.text(max_size=6), values)
 
 
+@pytest.mark.thorough
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=sections)
 def test_any_structure_is_taken_or_refused_in_one_line(tmp_path: Path, content: dict[str, Any]) -> None:

@@ -192,6 +192,7 @@ def test_a_cleared_cache_starts_again_and_a_full_one_says_so() -> None:
     assert torch.equal(values, 2 * second)
 
 
+@pytest.mark.thorough
 def test_the_chapters_model_writes_the_chapters_tokens() -> None:
     """Seed 123, untrained 124M model, "Hello, I am": golden on every platform."""
     torch.manual_seed(123)

@@ -194,6 +194,7 @@ def test_a_wrong_setting_is_named_in_one_line(name: str, value: float) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_the_native_sampler_draws_what_numpy_draws(data):

@@ -120,6 +120,7 @@ def test_tied_with_qkv_bias_is_openais_124m() -> None:
         assert count(GPTModel(CONFIG | {"tie_embeddings": True, "qkv_bias": True})) == 124_439_808
 
 
+@pytest.mark.thorough
 def test_the_124m_model_in_training_gives_the_chapters_logits() -> None:
     torch.manual_seed(123)
     model = GPTModel(CONFIG | {"dropout": "portable"})
@@ -139,6 +140,7 @@ def test_the_loss_of_two_sentences(untrained: GPTModel) -> None:
     assert loss.exp().item() == pytest.approx(48_725.82, abs=0.5)
 
 
+@pytest.mark.thorough
 def test_the_initial_validation_loss_on_the_verdict(untrained: GPTModel, verdict: str) -> None:
     """The training loss costs ten times as much: the notebook's test and the slow one compare it."""
     text = verdict[int(0.9 * len(verdict)) :]

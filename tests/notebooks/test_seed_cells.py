@@ -28,6 +28,7 @@ def run_python(source: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_they_print_what_the_seed_shows(folder: Path, without_network: dict[str, str]) -> None:
     source = "\n".join(line for cell in SEED_CELLS for line in cell["source"])
     printed = run_python(source, folder, without_network)
@@ -38,6 +39,7 @@ def test_they_print_what_the_seed_shows(folder: Path, without_network: dict[str,
         assert ("." in ours) == ("." in theirs)
 
 
+@pytest.mark.thorough
 def test_the_vocabulary_enters_tiktokens_registry_and_leaves_the_rest(
     folder: Path, without_network: dict[str, str]
 ) -> None:
@@ -57,6 +59,7 @@ except Exception as error:
     assert run_python(source, folder, without_network).split()[0] == "True"
 
 
+@pytest.mark.thorough
 def test_a_gpt2_that_was_there_before_stays(folder: Path, without_network: dict[str, str]) -> None:
     source = """
 import tiktoken.registry
@@ -67,6 +70,7 @@ assert tiktoken.get_encoding("gpt2") is mine
     run_python(source, folder, without_network)
 
 
+@pytest.mark.thorough
 def test_the_chapters_model_has_the_portable_dropout_unless_told_otherwise(
     folder: Path, without_network: dict[str, str]
 ) -> None:

@@ -26,6 +26,7 @@ def write(corpus: Corpus, pieces: list[str]) -> None:
     corpus.end_document()
 
 
+@pytest.mark.thorough
 @settings(max_examples=200, deadline=None)
 @given(written=documents)
 def test_documents_come_back_and_are_counted(written: list[list[str]]) -> None:
@@ -114,6 +115,7 @@ def test_a_large_text_is_learned_from_in_parts_that_lie_all_over_it() -> None:
     assert len(first) == 2**20, "many different words: no more than memory allows, and a block at least"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_ids_of_a_corpus_are_those_of_its_documents(tokenizers: dict[str, Tokenizer], n_threads: int) -> None:
     texts = [normal([mixed_text(n_fragments, seed=n)]) for n, n_fragments in enumerate((5, 3, 150_000, 1, 20_000))]

@@ -206,6 +206,7 @@ def test_an_unreadable_file_is_refused_by_name_and_skipped_in_a_folder(
     assert "Permission denied" in refusal(folder / "b.txt")
 
 
+@pytest.mark.thorough
 def test_pydoc_is_parsed_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read("pydoc", folder=tmp_path / "cache")
     assert any(text.startswith("module fractions") and "Fraction" in text for text in texts(first))

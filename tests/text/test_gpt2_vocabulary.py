@@ -84,6 +84,7 @@ def test_the_numbers_of_the_chapter_on_text(gpt2: Tokenizer) -> None:
     assert gpt2.encode(sentence, allow_special=True) == [*expected, 34680, 27271, 13]
 
 
+@pytest.mark.thorough
 def test_ids_equal_tiktokens_on_ten_megabytes_of_mixed_text(
     gpt2: Tokenizer, reference: tiktoken.Encoding
 ) -> None:

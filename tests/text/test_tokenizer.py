@@ -52,6 +52,7 @@ def test_an_array_holds_the_same_ids_however_long_the_text_is(tokenizer: Tokeniz
         assert ids.tolist() == tokenizer.encode_to_numpy(text, n_threads=1).tolist()
 
 
+@pytest.mark.thorough
 def test_a_vocabulary_beyond_65536_ids_needs_32_bits() -> None:
     gpt2 = gpt2_vocabulary()
     more = tuple(f"<|extra{n}|>".encode() for n in range(65_537 - 50_257))

@@ -21,6 +21,7 @@ print(faults() - before)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to")
 def test_what_was_freed_is_not_asked_of_the_system_again() -> None:
     faults = {}

@@ -131,6 +131,7 @@ def test_gradients_under_dropout_are_those_of_the_loss_under_the_same_dropout(ar
     assert before != pytest.approx(losses[1], rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_dropout_keeps_the_mean_of_the_embedding():
     """With no blocks to speak of, what dropout leaves of a constant is its mean."""
     shape = {"architecture": "gpt2", "context_length": 64, "embedding_dim": 64, "n_heads": 2, "dropout_rate": 0.25}

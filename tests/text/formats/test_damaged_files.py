@@ -61,6 +61,7 @@ def body(tags: tuple[str, ...]) -> st.SearchStrategy[str]:
     return st.recursive(words, lambda inside: st.builds(element, st.sampled_from(tags), st.lists(inside).map("".join)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", XML)
 @settings(deadline=None)
 @given(data=st.data())
