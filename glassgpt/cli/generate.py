@@ -136,18 +136,18 @@ class Speed:
     dtype: str
     """Of the weights."""
     bytes_per_token: int | None
-    """Weights that a token reads; None where PyTorch writes."""
+    """Weights that a pass for a token reads, or for a few that were guessed; None where PyTorch writes."""
     bytes_per_s: float | None
     """At which this machine reads them, when it does nothing else; None where a cache may hold them."""
     share_of_bandwidth: float | None
-    """The time that this takes, in that of a token after the first."""
+    """The time that this takes, in that of a pass after the first token's."""
 
     def line(self) -> str:
         """In words."""
         said = f"{self.tokens_per_s:.0f} tokens/s, the first after {1000 * self.time_to_first_token_s:.0f} ms"
         if self.bytes_per_token is None:
             return said
-        said += f"; a token reads {size(self.bytes_per_token)} ({self.dtype})"
+        said += f"; a pass reads {size(self.bytes_per_token)} ({self.dtype})"
         if self.share_of_bandwidth is None or self.bytes_per_s is None:
             return said
         reached = self.share_of_bandwidth * self.bytes_per_s
@@ -159,9 +159,9 @@ def speed_of(gpt: "GPT", samples: list[Sample], seconds: float) -> Speed:
     n_ids, first, decoder = sum(len(sample.ids) for sample in samples), samples[0], gpt.decoder
     rate = share = None
     n_bytes = decoder.bytes_per_token if decoder else None
-    if decoder and n_bytes and n_bytes >= CACHED and len(samples) == 1 and len(first.ids) > 1:
-        each = (first.seconds - first.time_to_first_token_s) / (len(first.ids) - 1)
-        rate = n_bytes / decoder.read_seconds()
+    if decoder and n_bytes and n_bytes >= CACHED and len(samples) == 1 and decoder.n_passes > 1:
+        each = (first.seconds - first.time_to_first_token_s) / (decoder.n_passes - 1)  # a pass may give several tokens
+        rate = n_bytes / decoder.read_seconds(10)
         share = n_bytes / each / rate
     return Speed(n_ids / seconds, first.time_to_first_token_s, gpt.dtype, n_bytes, rate, share)
 

@@ -44,7 +44,10 @@ def available() -> bool:
 
 
 class Decoder:
-    """A model's weights, caches and threads. One caller at a time."""
+    """A model's weights, caches and threads. One caller at a time.
+
+    `n_passes` counts how often all weights were read.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Decoder:
             raise RuntimeError("the native code was not built")
         self.config = config
         self.n_slots = n_slots
+        self.n_passes = 0
         self.max_rows = min(max_rows, max(512, config.context_length))
         self._library = opened
         self._matrices, self._vectors = dict(matrices), dict(vectors)
@@ -115,6 +119,7 @@ class Decoder:
         )
         if refusal:
             raise ValueError(_REFUSALS[refusal])
+        self.n_passes += 1
         return logits[:, : self.config.vocab_size]
 
     def next(self, slot: int, start: int, token: int) -> NDArray[np.float32]:
@@ -127,6 +132,7 @@ class Decoder:
         refusal = self._library.glassgpt_decoder_forward(self._handle, 1, *self._one_arguments, self._one_address)
         if refusal:
             raise ValueError(_REFUSALS[refusal])
+        self.n_passes += 1
         return self._one_view
 
     def copy(self, source: int, target: int, length: int) -> None:
