@@ -1,5 +1,7 @@
 """export(): a model as a directory of its own, without the state of its training, in full or quantised."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,13 +14,13 @@ from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, saved_names
 from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import load_format
 from glassgpt.checkpoint.run import RUN_FILE, find_checkpoint
-from glassgpt.checkpoint.stored import stored_weights
+from glassgpt.checkpoint.stored import StoredTensor, stored_weights
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.native.packing import Format as AnyFormat
 from glassgpt.quantization.formats import Format
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, shown
 from glassgpt.text.tokenizer import Tokenizer
 
 TARGETS = Literal["hf"]
@@ -44,6 +46,10 @@ class Exported:
     directory: Path
     dtype: AnyFormat | Literal["fp16"]
     """Of the weights that were written."""
+    rounded_to: Format | None
+    """What the weights are rounded to, be it because they were so before."""
+    replaced: AnyFormat | Literal["fp16", "damaged"] | None
+    """The weights of the earlier export that was in `directory`; None where there was none."""
     parameters: int
     bytes_before: int
     """Of all tensors."""
@@ -80,9 +86,9 @@ def export(
         raise InputError(f"{source} is quantised to {before} already: take the model that it was made from")
     _refuse_to_replace(target, source)
 
+    replaced = _dtype_of(target) if (target / MANIFEST).exists() else None
     stored = stored_weights(source).values()
-    types = {tensor.dtype for tensor in stored}
-    precision = _PRECISIONS.get(types.pop(), torch.float32) if len(types) == 1 else torch.float32
+    precision = _precision(stored)
     tokenizer = Tokenizer.load(source)
     model = load_model(source)
     ids, expected = _written(model, tokenizer.end_of_text)
@@ -98,6 +104,8 @@ def export(
         source=source,
         directory=target,
         dtype=quantize or _NAMES[precision],
+        rounded_to=quantize or before,
+        replaced=replaced,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         bytes_before=sum(tensor.raw().nbytes for tensor in stored),
         bytes_after=sum(tensor.raw().nbytes for tensor in stored_weights(target).values()),
@@ -106,6 +114,20 @@ def export(
         same_choices=float((expected.argmax(-1) == found.argmax(-1)).float().mean()),
         round_trip=_round_trip(tokenizer, target),
     )
+
+
+def _precision(stored: Iterable[StoredTensor]) -> torch.dtype:
+    """The one of all tensors; fp32 where they have several."""
+    types = {tensor.dtype for tensor in stored}
+    return _PRECISIONS.get(types.pop(), torch.float32) if len(types) == 1 else torch.float32
+
+
+def _dtype_of(directory: Path) -> AnyFormat | Literal["fp16", "damaged"]:
+    """How the weights of an export lie there."""
+    try:
+        return load_format(directory) or _NAMES[_precision(stored_weights(directory).values())]
+    except InputError:
+        return "damaged"
 
 
 def _written(model: GPTModel, first: int) -> tuple[Tensor, Tensor]:
@@ -131,12 +153,18 @@ def _round_trip(tokenizer: Tokenizer, target: Path) -> int:
 
 def _refuse_to_replace(target: Path, source: Path) -> None:
     """Raise InputError where `target` is anything but nothing, an empty folder, or an earlier export."""
+    if os.path.realpath(target) == os.path.realpath(source):  # `missing/../source` exists only once it is written
+        raise InputError(f"{target} is the model that is being read, so it is not replaced: choose another name")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     what = f"{target} exists and is no export of GlassGPT, so it is not replaced: choose another name"
-    if not (target / MANIFEST).is_file() or target.resolve() == source.resolve():
+    if not (target / MANIFEST).is_file():
         raise InputError(what)
     names = saved_names(target)
-    of_a_run = (target.resolve().parent / RUN_FILE).exists() or any(name.startswith(TRAINER) for name in names)
-    if of_a_run or {path.relative_to(target).as_posix() for path in target.rglob("*")} - names:
+    if (target.resolve().parent / RUN_FILE).exists() or any(name.startswith(TRAINER) for name in names):
         raise InputError(what)
+    added = sorted({path.relative_to(target).as_posix() for path in target.rglob("*")} - names)
+    if added:
+        more = f" (and {len(added) - 1} more)" if len(added) > 1 else ""
+        held = f"{target} holds {shown(added[0])}{more}, which no export wrote"
+        raise InputError(f"{held}, so it is not replaced: move it away, or choose another name")

@@ -44,6 +44,8 @@ def open_stored(directory: Path) -> StoredModel:
     config, kind = config_from_huggingface(values, str(path)), quantized_format(values, str(path))
     tensors = stored_weights(directory)
     fitted = fitting_packed(config, kind, tensors, name) if kind else fitting(config, tensors, name)
+    if kind:
+        _refuse_damaged_scales(fitted, name)
     return StoredModel(config, kind, fitted)
 
 
@@ -88,3 +90,10 @@ def fitting_packed(
             fitted[ours + ending] = tensor
     rest = {theirs: tensor for theirs, tensor in tensors.items() if theirs not in fitted}
     return fitted | fitting(config, rest, name, [place for place in places(config) if not is_packed(place)])
+
+
+def _refuse_damaged_scales(fitted: Mapping[str, StoredTensor], name: str) -> None:
+    """Raise InputError naming the tensor whose scales are not all finite: a model may go on writing with them."""
+    for ours, tensor in fitted.items():
+        if ours.endswith(SCALES) and (tensor.array() & 0x7F80 == 0x7F80).any():
+            raise InputError(f"{name}: tensor {ours} has values that are not finite: take another copy of the model")

@@ -186,6 +186,12 @@ def find_run(directory: str | Path | None) -> RunDirectory:
     return run
 
 
+def settings_of_run(directory: Path) -> Path | None:
+    """The settings of a run, or of the run that a checkpoint lies in; None where it is neither."""
+    places = (directory / "config.yaml", directory.parent / "config.yaml")
+    return next((place for place in places if place.exists()), None)
+
+
 def _existing(path: Path) -> Path:
     """The directory at `path`; `best` and `latest` are followed, be they links or text files."""
     try:

@@ -49,10 +49,16 @@ def export(
     before, after, bits = done.bytes_before, done.bytes_after, 8 * done.bytes_after / done.parameters
     difference, largest = done.largest_logit_difference, done.largest_logit
     print(f"{done.source} as {done.dtype} in {done.directory}")
+    if done.replaced:
+        print(f"  replaced     the {done.replaced} export that was there")
     print(f"  weights      {size(before)}, now {size(after)}: {bits:.3g} bits a parameter")
     print(f"  scores       the largest difference is {difference:.3g}, where the largest score is {largest:.3g}")
+    if done.rounded_to and not quantize:
+        print(f"  rounding     the weights stay rounded to {done.rounded_to}, as they were")
     print(f"  likeliest    token the same at {100 * done.same_choices:.3g} % of positions")
     print(f"  tokenizer    all {done.round_trip} ids of a sample come back")
+    if quantize:
+        print("  opens in     GlassGPT alone; without --quantize, in any Hugging Face tool")
     print(f"\nNext: {command('generate', out)}", file=sys.stderr)
     return 0
 
@@ -61,6 +67,8 @@ def _values(done: "Exported") -> dict[str, object]:
     return {
         "directory": str(done.directory),
         "dtype": done.dtype,
+        "rounded_to": done.rounded_to,
+        "replaced": done.replaced,
         "parameters": done.parameters,
         "bytes_before": done.bytes_before,
         "bytes_after": done.bytes_after,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.checkpoint.run import settings_of_run
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.words import WordWrap, command, printable, size
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from glassgpt.cli.probabilities import LinesView, TintedView
     from glassgpt.generation.sampling import Sampling
     from glassgpt.generation.scored import ScoredToken
+
+MOST_SAMPLES = 10_000
+"""Texts of one command: all of them are kept to its end."""
 
 
 def generate(
@@ -47,7 +51,7 @@ def generate(
     prompt
         What the text begins with; - reads it from standard input.
     num_samples
-        How many texts to write.
+        How many texts to write, at most 10,000.
     show_probabilities
         Show how likely the model found each token, and what else it might have written.
     dtype
@@ -59,8 +63,8 @@ def generate(
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
-    if num_samples < 1:
-        raise InputError(f"--num-samples is {num_samples}, but must be at least 1")
+    if not 1 <= num_samples <= MOST_SAMPLES:
+        raise InputError(f"--num-samples is {num_samples}, but must be from 1 to {MOST_SAMPLES:,}")
     sampling = writing.sampling()
     writing.stop_strings()  # refuses what cannot be, before the model is loaded
     if prompt == "-":
@@ -95,8 +99,9 @@ def generate(
         every = {"samples": values} if num_samples > 1 else {}
         print(json.dumps(values[0] | dataclasses.asdict(speed) | every))
         return 0
-    after = command("eval", *([directory] if directory else []), *(["--trust-code"] if trust_code else []))
-    print(f"\n{speed.line()}. Next: {after}", file=sys.stderr)
+    named = [*([directory] if directory else []), *(["--trust-code"] if trust_code else [])]
+    text = [] if settings_of_run(gpt.directory) else ["--data", "FILE"]
+    print(f"\n{speed.line()}. Next: {command('eval', *named, *text)}", file=sys.stderr)
     return 0
 
 

@@ -98,28 +98,55 @@ def test_a_quantised_model_is_exported_in_full_but_not_quantised_again(source: P
         with pytest.raises(InputError, match="is quantised to int8 already"):
             glassgpt.export(tmp_path / "small", tmp_path / "again", quantize=kind)
     done = glassgpt.export(tmp_path / "small", tmp_path / "full")
-    assert (done.dtype, done.largest_logit_difference) == ("fp32", 0.0)
+    assert (done.dtype, done.rounded_to, done.largest_logit_difference) == ("fp32", "int8", 0.0)
 
 
 def test_an_earlier_export_is_replaced(source: Path, tmp_path: Path) -> None:
-    glassgpt.export(source, tmp_path / "out", quantize="int8")
-    assert glassgpt.export(source, tmp_path / "out", quantize="int4").dtype == "int4"
+    first = glassgpt.export(source, tmp_path / "out", quantize="int8")
+    second = glassgpt.export(source, tmp_path / "out", quantize="int4")
+    assert (first.dtype, first.replaced) == ("int8", None)
+    assert (second.dtype, second.replaced) == ("int4", "int8")
+
+
+def test_an_earlier_export_is_replaced_though_it_is_damaged(source: Path, tmp_path: Path) -> None:
+    glassgpt.export(source, tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"")
+    assert glassgpt.export(source, tmp_path / "out").replaced == "damaged"
+    assert same_weights(source, tmp_path / "out")
 
 
 def test_nothing_else_is_replaced(source: Path, tmp_path: Path) -> None:
-    file, folder, model, mixed = (tmp_path / name for name in ("file", "folder", "model", "mixed"))
+    file, folder, model = (tmp_path / name for name in ("file", "folder", "model"))
     file.write_text("mine")
     folder.mkdir()
     (folder / "mine").touch()
     shutil.copytree(source, model)
     (model / MANIFEST).unlink()  # as a model from the hub
-    glassgpt.export(source, mixed)
-    (mixed / "README.md").touch()
-    for out in (file, folder, model, mixed, source):
+    for out in (file, folder, model):
         before = sorted(out.rglob("*"))
         with pytest.raises(InputError, match="is no export of GlassGPT, so it is not replaced"):
             glassgpt.export(source, out)
         assert sorted(out.rglob("*")) == before
+
+
+def test_a_file_that_was_added_to_an_export_is_named_and_kept(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    glassgpt.export(source, out)
+    (out / "NOTES.md").touch()
+    with pytest.raises(InputError, match=r"out holds 'NOTES\.md', which no export wrote, so it is not replaced"):
+        glassgpt.export(source, out)
+    (out / "README.md").touch()
+    with pytest.raises(InputError, match=r"holds 'NOTES\.md' \(and 1 more\)"):
+        glassgpt.export(source, out)
+    assert (out / "NOTES.md").exists()
+
+
+def test_the_model_that_is_read_is_not_replaced(source: Path, tmp_path: Path) -> None:
+    before = sorted(source.rglob("*"))
+    for out in (source, tmp_path / "elsewhere" / ".." / "source"):
+        with pytest.raises(InputError, match="is the model that is being read, so it is not replaced"):
+            glassgpt.export(source, out, quantize="int8")
+    assert sorted(source.rglob("*")) == before
 
 
 def test_a_checkpoint_of_a_run_is_not_replaced(own_run: Path, source: Path) -> None:

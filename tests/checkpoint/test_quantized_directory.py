@@ -149,6 +149,21 @@ def test_a_file_that_is_sound_and_fits_not_is_one_line(saved: Path, change: obje
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("bits", [0xFFFF, 0x7F80, 0xFF80, 0x7FC0])
+def test_a_scale_that_is_not_finite_is_one_line_that_names_its_tensor(saved: Path, bits: int) -> None:
+    name = "blocks.0.attention.query.weight.scales"
+    entries, data = header(saved / WEIGHTS)
+    content = bytearray((saved / WEIGHTS).read_bytes())
+    place = data + entries[name]["data_offsets"][0] + 6
+    content[place : place + 2] = bits.to_bytes(2, "little")
+    (saved / WEIGHTS).write_bytes(content)
+    (saved / MANIFEST).unlink()
+    for opened in (open_stored, load_model):
+        with pytest.raises(InputError, match=f"tensor {name} has values that are not finite") as error:
+            opened(saved)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "quantization",
     [

@@ -67,6 +67,15 @@ def test_a_sample_is_the_same_however_many_there_are(capsys: pytest.CaptureFixtu
     assert len({sample["text"] for sample in many}) == 5
 
 
+def test_the_next_command_measures_on_the_text_that_the_run_kept(
+    capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    for directory in (model, str(Path(model) / "latest")):
+        assert run(["generate", directory, "--max-new-tokens", "3"]) == 0
+        assert capsys.readouterr().err.endswith(f"Next: glassgpt eval {directory}\n")
+        assert run(["eval", directory]) == 0
+
+
 def test_the_sampling_flags_are_those_of_python(capsys: pytest.CaptureFixture[str], model: str, gpt: GPT) -> None:
     flags = {"temperature": 1.5, "top_k": 40, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.3, "seed": 5}
     typed = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -120,7 +129,8 @@ def test_what_cannot_be_seen_in_a_token_is_a_sign() -> None:
         (["--stop", ""], "a stop string is empty"),
         (["--top-k", "1.5"], "must be a whole number"),
         (["--temprature", "1"], "did you mean --temperature?"),
-        (["--num-samples", "0"], "must be at least 1"),
+        (["--num-samples", "0"], "--num-samples is 0, but must be from 1 to 10,000"),
+        (["--num-samples", "10000000"], "--num-samples is 10000000, but must be from 1 to 10,000"),
         (["--max-new-tokens", "0"], "must be at least 1"),
     ],
 )
