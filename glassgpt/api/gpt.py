@@ -14,7 +14,7 @@ from glassgpt.api.native import NativeModel
 from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.config import Dtype, GPTConfig
-from glassgpt.generation.runner import Runner
+from glassgpt.generation.runner import Runner, check_slots
 from glassgpt.generation.sampling import Sampling
 from glassgpt.generation.scored import ScoredToken, score
 from glassgpt.generation.sequence import Request, Step, check_prompt
@@ -22,7 +22,7 @@ from glassgpt.generation.shared import SharedRunner
 from glassgpt.generation.single import generate_on
 from glassgpt.native.decoder import Decoder, available
 from glassgpt.native.packing import Format
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, is_unicode, shown
 from glassgpt.text.stream import StopStrings, StreamDecoder
 from glassgpt.text.tokenizer import Tokenizer
 
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from glassgpt.api.code import ModelMaker
     from glassgpt.data.shards import Ids
     from glassgpt.evaluation.bits_per_byte import Evaluation
+    from glassgpt.generation.engine import Engine
     from glassgpt.model import GPTModel
     from glassgpt.text.corpus import Corpus
 
 
 AT_ONCE = 16
-"""Texts of one prompt that are written together, at most."""
+"""Texts that are written together, if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,27 @@ class GPT:
 
     @cached_property
     def _shared(self) -> SharedRunner | None:
-        runner = self.decoder or self._torch_runner(1)
-        return SharedRunner(runner) if runner else None
+        return SharedRunner(self.decoder or self._torch_runner(1)) if self._batches_pay else None
 
-    def _torch_runner(self, n_slots: int) -> Runner | None:
-        """PyTorch's runner on a GPU; None for models of the user's own, and on the CPU, where it is no faster."""
-        if self.device == "cpu":
-            return None
+    @property
+    def _batches_pay(self) -> bool:
+        """Whether a runner is faster than plain generation: PyTorch's on the CPU is not, nor one for a model that is
+        quantised or of the user's own."""
+        if self.native or self.device == "cpu":
+            return self.native is not None
         from glassgpt.checkpoint.empty import is_builtin
+
+        return is_builtin(self.model)
+
+    def _torch_runner(self, n_slots: int) -> Runner:
+        """PyTorch's runner; the simplest for a model that is quantised or of the user's own, one text after another."""
+        from glassgpt.checkpoint.empty import is_builtin
+        from glassgpt.generation.plain_runner import TorchSlots
         from glassgpt.generation.torch_runner import TorchRunner
 
-        return TorchRunner(self.model, n_slots=n_slots) if is_builtin(self.model) else None
+        if is_builtin(self.model):
+            return TorchRunner(self.model, n_slots=n_slots)
+        return TorchSlots(self.model, n_slots)
 
     def prepare(self) -> None:
         """Make what writes, so that the first token need not wait for it. Raises InputError where memory is short."""
@@ -82,7 +93,18 @@ class GPT:
             self.model  # noqa: B018
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """The ids of a prompt; an empty one is the token that begins a document."""
+        """The ids of a prompt; an empty one is the token that begins a document.
+
+        Raises InputError for a prompt that is no text, or holds half of a surrogate pair.
+        """
+        if not isinstance(prompt, str):
+            raise InputError(f"the prompt is {shown(prompt)}, but must be a text; continued takes ids")
+        if not is_unicode(prompt):
+            at = next(at for at, sign in enumerate(prompt) if not is_unicode(sign))
+            raise InputError(
+                f"character {at + 1} of the prompt is {shown(prompt[at])}, half of a surrogate pair, which no text can "
+                "hold: leave it out"
+            )
         return self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
 
     def continued(
@@ -131,19 +153,29 @@ class GPT:
 
         They are written in one batch where there is a runner for it.
         """
-        ids, n_slots = self.prompt_ids(prompt), min(n, AT_ONCE)
+        ids, sampling = self.prompt_ids(prompt), sampling or Sampling()
         check_prompt(self.config, ids, max_new_tokens)
-        if self.native:
-            self.native.refuse_what_memory_cannot_hold(len(ids) + max_new_tokens, n_slots)
-        runner = (self.native.decoder(n_slots) if self.native else self._torch_runner(n_slots)) if n > 1 else None
-        if runner is None:
+        if n < 2 or not self._batches_pay:
             return [self.ids(prompt, max_new_tokens, sampling, sequence) for sequence in range(n)]
+        engine = self.engine(min(n, AT_ONCE), longest=len(ids) + max_new_tokens)
+        end = self.tokenizer.end_of_text
+        request = Request(ids=ids, n=n, max_new_tokens=max_new_tokens, sampling=sampling, stop=end)
+        return [engine.take(sequence) for sequence in engine.submit(request)]
+
+    def engine(self, n_slots: int = AT_ONCE, *, longest: int | None = None) -> "Engine":
+        """An engine for many texts, `n_slots` of them at a time: on the native decoder, or without it on PyTorch.
+
+        Raises InputError where the memory does not hold n_slots texts of `longest` tokens, prompts included; left out,
+        of a whole context.
+        """
         from glassgpt.generation.engine import Engine
 
-        sampling, end = sampling or Sampling(), self.tokenizer.end_of_text
-        request = Request(ids=ids, n=n, max_new_tokens=max_new_tokens, sampling=sampling, stop=end)
-        engine = Engine(runner)
-        return [engine.take(sequence) for sequence in engine.submit(request)]
+        check_slots(n_slots)
+        if self.native:
+            longest = self.config.context_length if longest is None else longest
+            self.native.refuse_what_memory_cannot_hold(longest, n_slots)
+            return Engine(self.native.decoder(n_slots))
+        return Engine(self._torch_runner(n_slots))
 
     def stream(
         self,

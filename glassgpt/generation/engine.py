@@ -13,7 +13,7 @@ from glassgpt.generation.runner import Runner
 from glassgpt.generation.scheduler import Scheduler
 from glassgpt.generation.sequence import Finish, Request, TokenSequence, check_prompt
 from glassgpt.generation.speculation import guessed_cost
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,8 @@ class Engine:
         least_shared: int = 16,
         row_cost: float | None = None,
     ) -> None:
+        if runner.n_slots < 1:
+            raise InputError(f"the runner has {runner.n_slots} slots, but needs at least 1 to write in")
         max_rows = max(256, runner.n_slots) if max_rows is None else max_rows
         if max_rows < runner.n_slots:
             raise InputError(
@@ -85,9 +87,9 @@ class Engine:
             raise InputError(f"sequence is {request.sequence}, but must be from 0, and with n below 2^63")
 
     def submit(self, request: Request) -> list[TokenSequence]:
-        """Put a request's n texts in the queue.
+        """Put a request's n texts in the queue; they are what is returned, one for each, and what `step` reports on.
 
-        Raises InputError, with nothing done, for one that cannot be written.
+        `take` and `cancel` want one of them. Raises InputError, with nothing done, for one that cannot be written.
         """
         self.check(request)
         sequences = [
@@ -98,7 +100,12 @@ class Engine:
         return sequences
 
     def cancel(self, sequence: TokenSequence) -> None:
-        """Write no more of this text, and free its slot at once; the next step reports it. It may have ended before."""
+        """Write no more of this text, one of those that `submit` gave, and free its slot at once.
+
+        The next step reports it. It may have ended before. Raises InputError for what is no text of an engine.
+        """
+        if not isinstance(sequence, TokenSequence):
+            raise InputError(f"{shown(sequence)} cannot be cancelled: give one of the texts that submit returned")
         if sequence.finished is None:
             sequence.finished = "cancelled"
             self._scheduler.remove(sequence)

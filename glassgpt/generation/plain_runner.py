@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from glassgpt.config import GPTConfig
 from glassgpt.generation.cache import make_cache
+from glassgpt.generation.runner import check_slots
 from glassgpt.model import GPTModel
 from glassgpt.native.spans import Span
 from glassgpt.ops.linear import OneDnnLinear
@@ -18,7 +19,8 @@ from glassgpt.settings import InputError
 class TorchSlots:
     """Runs `model` for `n_slots` texts; a slot's memory is taken when it is first used, and kept.
 
-    Raises InputError for a model that is in training mode, or whose `hidden` takes no cache.
+    Raises InputError for a model that is in training mode, or whose `hidden` takes no cache, and for n_slots below 1
+    or above 4,096.
     """
 
     def __init__(self, model: GPTModel, n_slots: int) -> None:
@@ -26,6 +28,7 @@ class TorchSlots:
             raise InputError("the model is in training mode, where dropout disturbs it: call model.eval() first")
         if "cache" not in inspect.signature(model.hidden).parameters:
             raise InputError("the model's hidden takes no cache: use generate_plain, or give it one")
+        check_slots(n_slots)
         self.config: GPTConfig = model.config
         self.n_slots = n_slots
         self._model = model

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from glassgpt.config import GPTConfig
 from glassgpt.native.spans import Span
+from glassgpt.settings import InputError, shown
+
+MOST_SLOTS = 4096
+"""Texts at a time that a runner takes at most."""
 
 
 class Runner(Protocol):
@@ -30,3 +34,12 @@ class Runner(Protocol):
     def copy(self, source: int, target: int, length: int) -> None:
         """Slot `target` now holds the first `length` positions of slot `source`, and nothing else."""
         ...
+
+
+def check_slots(n_slots: int) -> None:
+    """Raise InputError for a number of slots that no runner should have."""
+    if not hasattr(n_slots, "__index__") or not 1 <= n_slots <= MOST_SLOTS:
+        raise InputError(
+            f"n_slots is {shown(n_slots)}, but must be a whole number from 1 to {MOST_SLOTS:,}: the texts that are "
+            "written at a time; others wait"
+        )

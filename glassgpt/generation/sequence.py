@@ -12,7 +12,7 @@ from glassgpt.config import GPTConfig
 from glassgpt.generation.sampling import Sampling, choose
 from glassgpt.generation.speculation import DraftCost, NgramDrafts
 from glassgpt.native.spans import Span
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, shown
 
 Step = tuple[int, NDArray[np.float32]]
 """A new token, and the scores (V,) that the model gave to all."""
@@ -68,6 +68,8 @@ def check_prompt(config: GPTConfig, ids: Sequence[int], max_new_tokens: int) -> 
         raise InputError(
             f"token {unknown} is not in the model's vocabulary of {config.vocab_size}: use its own tokenizer"
         )
+    if not hasattr(max_new_tokens, "__index__"):
+        raise InputError(f"max_new_tokens is {shown(max_new_tokens)}, but must be a whole number")
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
 

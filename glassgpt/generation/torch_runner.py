@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glassgpt.checkpoint.empty import is_builtin
 from glassgpt.generation.cuda_graphs import CudaGraphs
+from glassgpt.generation.runner import check_slots
 from glassgpt.generation.sampling import choose
 from glassgpt.generation.slots import ALIGNED, SlotCache
 from glassgpt.generation.torch_sampling import Draw, choose_together
@@ -47,7 +48,8 @@ class TorchRunner:
 
     Passes of one token a text go through `replay`; None: recorded on CUDA, computed as they come elsewhere.
     Raises InputError for a model with parts of the user's own, which may not know of texts of different lengths (plain
-    generation does), and where the cache, all of which is made here, does not fit the device.
+    generation does), for n_slots below 1 or above 4,096, and where the cache, all of which is made here, does not fit
+    the device.
     """
 
     def __init__(self, model: GPTModel, *, n_slots: int = 1, replay: Replay | None = None) -> None:
@@ -55,8 +57,7 @@ class TorchRunner:
             raise InputError("a model with parts of its own writes one text at a time: use generation.generate")
         if model.training:
             raise InputError("the model is in training mode, where dropout disturbs it: call model.eval() first")
-        if n_slots < 1:
-            raise InputError(f"n_slots is {n_slots}, but must be at least 1")
+        check_slots(n_slots)
         self.config = model.config
         self.n_slots = n_slots
         weight = model.token_embedding.weight

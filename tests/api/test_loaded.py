@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glassgpt.cli.main import run
 from glassgpt.config import GPTConfig
 from glassgpt.generation.generate import generate_with_logits
 from glassgpt.generation.sampling import Sampling
+from glassgpt.generation.sequence import Request
 from glassgpt.model import GPTModel
 from glassgpt.native.compiled import library
 from glassgpt.settings import InputError
@@ -50,6 +52,10 @@ def saved(folder: Path, config: GPTConfig, dtype: torch.dtype = torch.float32) -
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("models") / "model", SHAPES["gpt2-tied-bias"])
+
+
+class OwnNorm(torch.nn.Sequential):
+    """What it has, as a part that nobody knows."""
 
 
 def in_a_process(program: str, **more: str) -> str:
@@ -139,6 +145,21 @@ def test_texts_of_one_batch_are_those_written_one_by_one(directory: Path) -> Non
     assert [*by_turns[0]] == alone[0]
 
 
+@pytest.mark.parametrize("written_by", ["the native decoder", "PyTorch", "a model of the user's own"])
+def test_an_engine_writes_what_generate_writes(written_by: str, directory: Path) -> None:
+    gpt = glassgpt.load(directory)
+    if written_by != "the native decoder":
+        gpt = replace(gpt, native=None)
+    if written_by == "a model of the user's own":
+        gpt.model.final_norm = OwnNorm(gpt.model.final_norm)
+    engine = gpt.engine(n_slots=2)
+    prompts = ["Once", "Twice", "Never"]
+    requests = [Request(ids=gpt.prompt_ids(prompt), max_new_tokens=40, sampling=GREEDY) for prompt in prompts]
+    stop = gpt.tokenizer.end_of_text
+    texts = engine.run([replace(request, stop=stop) for request in requests])
+    assert [text.written for text in texts] == [[*gpt.ids(prompt, 40, GREEDY)] for prompt in prompts]
+
+
 @needs_native
 @pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
 def test_a_directory_that_is_removed_after_loading_can_still_be_used(directory: Path, tmp_path: Path) -> None:
@@ -170,6 +191,11 @@ Refused = Callable[[GPT], object]
         (lambda gpt: gpt.ids("x" * 33), "the prompt has 33 tokens, but the model's context_length is 32"),
         (lambda gpt: gpt.ids("x", 0), "max_new_tokens is 0"),
         (lambda gpt: gpt.together("x" * 33, 2), "the prompt has 33 tokens"),
+        (lambda gpt: gpt.generate("x", 5.5), "max_new_tokens is 5.5, but must be a whole number"),
+        (lambda gpt: gpt.generate("x", "5"), "max_new_tokens is '5', but must be a whole number"),
+        (lambda gpt: gpt.generate(None), "the prompt is None, but must be a text"),
+        (lambda gpt: gpt.generate("a\ud800"), r"character 2 of the prompt is '\\ud800', half of a surrogate pair"),
+        (lambda gpt: gpt.engine(0), "n_slots is 0, but must be a whole number from 1"),
     ],
 )
 def test_what_cannot_be_written_is_refused_at_once(write: Refused, says: str, directory: Path) -> None:
@@ -193,3 +219,5 @@ def test_what_does_not_fit_the_memory_is_refused_in_one_line(
     monkeypatch.setattr("glassgpt.api.native.memory_free", lambda: 10_000)
     with pytest.raises(InputError, match="the cache of 1 x 32 tokens"):
         gpt.ids("Once", 500)
+    with pytest.raises(InputError, match="the cache of 16 x 32 tokens"):
+        gpt.engine()

@@ -237,6 +237,7 @@ def test_scores_that_are_no_numbers_end_their_own_text_only() -> None:
         (asked([1, "2"]), "'2' in the prompt is no token"),
         (asked([1.0]), "1.0 in the prompt is no token"),
         (asked(max_new_tokens=0), "max_new_tokens is 0, but must be at least 1"),
+        (asked(max_new_tokens=5.5), "max_new_tokens is 5.5, but must be a whole number"),
         (asked(n=0), "n is 0, but must be at least 1"),
         (asked(sequence=-1), "sequence is -1, but must be from 0"),
         (asked(n=3, sequence=2**63 - 1), "sequence is 9223372036854775807, but"),
@@ -254,6 +255,21 @@ def test_what_cannot_be_written_is_refused_in_one_line_and_touches_nothing(reque
 def test_fewer_rows_than_slots_are_refused() -> None:
     with pytest.raises(InputError, match="max_rows is 3, but must be at least 4, the number of slots"):
         Engine(ExactRunner(n_slots=4), max_rows=3)
+
+
+def test_a_runner_without_slots_is_refused() -> None:
+    with pytest.raises(InputError, match="the runner has 0 slots, but needs at least 1"):
+        Engine(ExactRunner(n_slots=0))
+
+
+def test_only_a_text_that_submit_gave_can_be_cancelled() -> None:
+    engine = Engine(ExactRunner())
+    sequences = engine.submit(asked())
+    for other in (12345, sequences, None):
+        with pytest.raises(InputError, match=r"cannot be cancelled: give one of the texts that submit returned$"):
+            engine.cancel(other)  # pyrefly: ignore[bad-argument-type]
+    engine.cancel(sequences[0])
+    assert [event.finished for event in engine.step()] == ["cancelled"]
 
 
 def test_a_pass_that_fails_is_tried_again_with_nothing_lost() -> None:

@@ -153,6 +153,8 @@ def test_between_two_tokens_the_callers_gradient_mode_holds_and_its_prompt_is_un
         ([1, 97], 5, "token 97 is not in the model's vocabulary of 97"),
         ([-1], 5, "token -1 is not in"),
         ([1], 0, "max_new_tokens is 0, but must be at least 1"),
+        ([1], 5.5, "max_new_tokens is 5.5, but must be a whole number"),
+        ([1], "5", "max_new_tokens is '5', but must be a whole number"),
     ],
 )
 def test_a_prompt_that_cannot_be_continued_is_refused_in_one_line(run, prompt, n, message) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,3 +175,9 @@ def test_models_that_cannot_run_in_slots_are_refused() -> None:
         TorchSlots(small_model().train(), 1)
     with pytest.raises(InputError, match="hidden takes no cache"):
         TorchSlots(NoCache(small_model().config).eval(), 1)
+
+
+@pytest.mark.parametrize("n_slots", [0, -1, 4097, 10**9, 1.5, "2"])
+def test_a_number_of_slots_that_no_runner_should_have_is_refused(n_slots: Any) -> None:
+    with pytest.raises(InputError, match=r"^n_slots is .*, but must be a whole number from 1 to 4,096"):
+        TorchSlots(small_model(), n_slots)

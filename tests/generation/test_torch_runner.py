@@ -16,6 +16,7 @@ from glassgpt.generation.engine import Engine
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling, choose
 from glassgpt.generation.sequence import Request
+from glassgpt.generation.slots import SlotCache
 from glassgpt.generation.torch_runner import LONG, TorchRunner, weights_dtype
 from glassgpt.generation.torch_sampling import Draw
 from glassgpt.model import GPTModel
@@ -244,11 +245,16 @@ def test_a_model_of_ones_own_or_in_training_is_refused_in_one_line() -> None:
     for model, n_slots, message in [
         (own, 1, "^a model with parts of its own writes one text at a time: use generation.generate$"),
         (small_model().train(), 1, r"^the model is in training mode.*call model\.eval\(\) first$"),
-        (small_model(), 0, "^n_slots is 0, but must be at least 1$"),
-        (small_model(), 2**40, r"^a cache for 1099511627776 texts takes .* GB, which cpu does not have: use fewer"),
+        (small_model(), 0, "^n_slots is 0, but must be a whole number from 1 to 4,096"),
+        (small_model(), 4097, "^n_slots is 4097, but must be"),
     ]:
         with pytest.raises(InputError, match=message):
             TorchRunner(model, n_slots=n_slots)
+
+
+def test_a_cache_that_does_not_fit_the_device_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^a cache for 1099511627776 texts takes .* GB, which cpu does not have: use"):
+        SlotCache(small_model().config, 2**40, torch.device("cpu"), torch.float32)
 
 
 def test_between_two_passes_the_callers_gradient_mode_holds(model: GPTModel) -> None:
