@@ -17,7 +17,7 @@ from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.words import WordWrap, command, printable, size
 from glassgpt.cli.writing import DEFAULT, Writing
 from glassgpt.config import Device, Dtype
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, is_unicode
 
 if TYPE_CHECKING:
     from glassgpt.api.gpt import GPT
@@ -72,6 +72,8 @@ def generate(
             prompt = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"the prompt is not valid UTF-8 (at byte {error.start}): give it as UTF-8 text") from None
+    elif not is_unicode(prompt):
+        raise InputError("the prompt is not valid UTF-8: give it as UTF-8 text")
 
     with interruptible_imports():
         from glassgpt.api.loaded import load

@@ -43,11 +43,13 @@ def test_a_run_is_given_no_name_that_its_weights_could_not_be_opened_under(tmp_p
 
 @needs_byte_names
 @pytest.mark.thorough
-def test_a_run_may_lie_in_a_folder_of_two_lines_and_a_prompt_be_no_utf_8(tmp_path: Path) -> None:
+def test_a_run_may_lie_in_a_folder_of_two_lines_but_a_prompt_must_be_utf_8(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text of mine. " * 200)
     assert told(tmp_path, "train", "text.txt", *TRAIN, "--out", "a\nb")[0] == 0
-    code, err = told(tmp_path, "generate", "a\nb", "--max-new-tokens", "2", "--prompt", b"\xff")
+    code, err = told(tmp_path, "generate", "a\nb", "--max-new-tokens", "2", "--prompt", "ÿ")
     assert code == 0, err
+    code, err = told(tmp_path, "generate", "a\nb", "--prompt", b"\xff")
+    assert (code, err) == (2, "glassgpt: the prompt is not valid UTF-8: give it as UTF-8 text\n")
 
 
 @needs_byte_names
