@@ -19,6 +19,7 @@ from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile, safetensors_parts
 from glassgpt.model import GPTModel
 from glassgpt.native.packing import unpack
+from glassgpt.quantization import panels
 from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.quantization.modules import quantize
 from glassgpt.quantization.panels import packed
@@ -81,7 +82,7 @@ def test_what_the_decoder_maps_begins_on_the_lines_of_the_cache(name: str, kind:
 
 
 def test_without_native_code_the_same_file_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glassgpt.quantization.panels.library", lambda: None)
+    monkeypatch.setattr(panels, "library", lambda: None)
     save_checkpoint(saved.with_name("plain"), random_model(CONFIGS["gpt2-tied-bias"]), None, quantize="int8")
     assert (saved.with_name("plain") / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
 
