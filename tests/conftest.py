@@ -6,6 +6,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, and before torch is imported
 
 import pytest
+from browser import browser as browser
 
 from glassgpt.text.stories import write_stories
 

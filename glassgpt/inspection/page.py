@@ -1,0 +1,63 @@
+"""One HTML file that needs nothing else: styles, scripts and data inside it, and no way out.
+
+What the page shows comes from texts and models that nobody has vetted, so it is safe by construction. Data stands in
+elements that are not run, with `<` spelled \\u003c; scripts put it on the page as text; and the policy in the head
+(Content Security Policy, level 3) lets run only the scripts whose SHA-256 it names, and nothing be fetched.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+WEB = files("glassgpt.inspection") / "web"
+STYLE, SCRIPT = "base.css", "base.js"
+"""What every page has: colours and type for light and dark; and the data, read."""
+
+
+def page(title: str, *, body: str, data: Mapping[str, Any], styles: str = "", scripts: str = "") -> str:
+    """The file. `body` is HTML of our own; `styles` and `scripts` are CSS and JavaScript behind those of every page.
+
+    `data` is there for the scripts by name: `read("name")` gives the value of JSON, of bytes an ArrayBuffer.
+    """
+    style = asset(STYLE) + styles
+    script = f'"use strict";\n{asset(SCRIPT)}{scripts}'
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{html.escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+{body}
+{"".join(_element(name, value) for name, value in data.items())}<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def asset(name: str) -> str:
+    """A file of `inspection/web`."""
+    return (WEB / name).read_text(encoding="utf-8")
+
+
+def _element(name: str, value: Any) -> str:
+    if isinstance(value, bytes):
+        return f'<script type="application/octet-stream" id="{name}">{base64.b64encode(value).decode()}</script>\n'
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{written}</script>\n'
+
+
+def _digest(source: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
