@@ -53,6 +53,8 @@ class Copied:
     n_characters: int
     shares: dict[int, float]
     """Of the characters that lie in a copied passage, by the least length of one: those of LENGTHS."""
+    passages: list[tuple[int, int, int]]
+    """All of at least LENGTHS[0] characters, overlapping ones as one: of which output, first character and end."""
     longest: list[Copy]
     """Different ones, the longest first."""
     n_searched: int
@@ -132,14 +134,26 @@ class _Search:
         )
 
     def found(self) -> Copied:
-        shares = {}
-        for least in LENGTHS:
-            starts = np.flatnonzero(self.lengths >= least)
-            change = np.zeros(len(self.text) + 1, np.int64)  # one more copy from here, one less from there
-            np.add.at(change, starts, 1)
-            np.add.at(change, starts + self.lengths[starts], -1)
-            shares[least] = float(np.count_nonzero(np.cumsum(change[:-1]))) / max(1, len(self.text))
-        return Copied(len(self.text), shares, self._longest(), self.n_read)
+        shares = {n: int(np.count_nonzero(self._copied(n))) / max(1, len(self.text)) for n in LENGTHS}
+        return Copied(len(self.text), shares, self._passages(), self._longest(), self.n_read)
+
+    def _copied(self, least: int) -> np.ndarray:
+        """Which characters lie in a copied passage of at least so many."""
+        starts = np.flatnonzero(self.lengths >= least)
+        change = np.zeros(len(self.text) + 1, np.int64)  # one more copy from here, one less from there
+        np.add.at(change, starts, 1)
+        np.add.at(change, starts + self.lengths[starts], -1)
+        return np.cumsum(change[:-1]) > 0
+
+    def _passages(self) -> list[tuple[int, int, int]]:
+        found: list[tuple[int, int, int]] = []
+        first = 0
+        for output, last in enumerate(self.ends.tolist()):
+            inside = np.concatenate([[False], self._copied(LENGTHS[0])[first:last], [False]])
+            edges = np.flatnonzero(inside[1:] != inside[:-1]).tolist()
+            found += [(output, start, end) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+            first = last
+        return found
 
     def _longest(self) -> list[Copy]:
         chosen: list[Copy] = []

@@ -55,10 +55,12 @@ def test_what_was_written_anew_is_not_called_copied():
 def test_the_longest_copies_come_with_their_source():
     at, length = 1234, 300
     outputs = ["own words, ", "and so: " + SOURCE[at : at + length] + "!?" + SOURCE[50:90]]
-    first, second = copied(outputs, in_blocks(SOURCE, 500)).longest[:2]
+    found = copied(outputs, in_blocks(SOURCE, 500))
+    first, second = found.longest[:2]
     assert (first.text, first.output, first.start, first.source) == (SOURCE[at : at + length], 1, 8, at)
     assert first.before == SOURCE[at - AROUND : at]
     assert second.text == SOURCE[50:90]
+    assert found.passages == [(1, 8, 8 + length), (1, 10 + length, 50 + length)]
 
 
 def test_a_copy_never_runs_from_one_output_into_the_next():
