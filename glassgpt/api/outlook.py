@@ -21,6 +21,9 @@ PLAN_FILE = "plan.json"
 SAVED_BYTES_PER_S = 2e8
 """At which a checkpoint is expected to be written, until one was."""
 
+REPORT_SHARE, MOST_OF_REPORT = 0.02, 5.0
+"""Of a run's time that goes into its report, and seconds at most."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -84,6 +87,11 @@ class Outlook:
         )
 
 
+def report_seconds(seconds: float) -> float:
+    """What report.html may take of a run of so many seconds."""
+    return min(MOST_OF_REPORT, max(0.1, REPORT_SHARE * seconds))
+
+
 def look_ahead(
     start: Start,
     recorder: Recorder,
@@ -114,7 +122,9 @@ def look_ahead(
         run = dataclasses.replace(run, evaluations=0 if run.eval_every else number, eval_tokens=n_validated)
     n_validated = min(n_validated, len(validation))
     rest = len(validation) / n_validated - 1
-    costs = budget.Costs(step_seconds, save, evaluation=per_token * n_validated, sample=sample, rest=rest)
+    expected = 60 * run.minutes if run.minutes else start.plan.total_steps * step_seconds if start.plan else 0.0
+    evaluation, reporting = per_token * n_validated, report_seconds(expected)
+    costs = budget.Costs(step_seconds, save, evaluation, sample, rest=rest, report=reporting)
     start = dataclasses.replace(start, settings=dataclasses.replace(chosen, run=run))
     keeper = None
     if start.by_the_clock and run.minutes:

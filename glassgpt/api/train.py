@@ -15,14 +15,18 @@ import torch
 
 from glassgpt import settings
 from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
-from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead
+from glassgpt.api.loaded import load
+from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead, report_seconds
 from glassgpt.api.record import Recorder
+from glassgpt.api.report import write_report
 from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.api.texts import DocumentMaker
-from glassgpt.checkpoint.atomic import write_atomically
+from glassgpt.checkpoint.atomic import SaveError, write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
+from glassgpt.config import Settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
+from glassgpt.files import read_json
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
@@ -48,6 +52,8 @@ class Run:
     measured: Costs
     minutes: float | None = None
     """The budget, of a run that ended by the clock."""
+    report: Path | None = None
+    """report.html; None where it could not be written."""
 
     @property
     def overrun(self) -> float:
@@ -172,7 +178,7 @@ def train(
         began = clock()  # only the first start of a run counts
     try:
         with start.code.blamed():
-            found = _train(start, watcher, clock, began)
+            found = _reported(_train(start, watcher, clock, began), start, clock)
     except BaseException:
         with contextlib.suppress(OSError):
             start.directory.path.rmdir()  # where nothing came into it
@@ -264,6 +270,22 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     _write_json(directory.path / "report.json", report)
     minutes = run.minutes if start.by_the_clock else None
     return Run(directory.path, final.bits_per_byte, history, predicted, measured, minutes)
+
+
+def _reported(found: Run, start: Start, clock: Callable[[], float]) -> Run:
+    """The run with its report.html, which takes time as well; a full disk costs the report and nothing else."""
+    before, run, seconds = clock(), start.settings.run, report_seconds(found.measured.seconds)
+    try:
+        gpt = load(found.directory, device=run.device, model=start.code.make_model)
+        chosen = Settings.from_dict(settings.read_yaml(found.directory / "config.yaml"))
+        path = write_report(found.directory, chosen, start.prepared, gpt, seconds, lambda: clock() - before)
+    except (SaveError, OSError) as error:
+        warnings.warn(f"the run is whole, but its report could not be written: {error}", stacklevel=2)
+        return found
+    measured = dataclasses.replace(found.measured, seconds=found.measured.seconds + clock() - before)
+    file = found.directory / "report.json"
+    _write_json(file, read_json(file) | {"seconds": measured.seconds})
+    return dataclasses.replace(found, measured=measured, report=path)
 
 
 def _build(

@@ -167,6 +167,7 @@ class PlainView:
             ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
             ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
             ("curve", str(shown(run.directory) / "loss.svg")),
+            *([("report", f"{shown(run.report)}, to open in a browser")] if run.report else []),
         ]
         self.line()
         for name, value in rows:

@@ -61,13 +61,15 @@ class Costs:
     """A sample of writing and the curve, after each evaluation."""
     rest: float
     """Evaluating the rest of the validation text, as a multiple of `evaluation`."""
+    report: float = 0.0
+    """What comes after the last evaluation: the report."""
     leaving: float = 0.1
-    """From the last evaluation to the exit of the process."""
+    """And the exit of the process."""
 
     @property
     def closing(self) -> float:
         """From the last step to the exit."""
-        return self.save + self.evaluation * (1 + self.rest) + self.sample + self.leaving
+        return self.save + self.evaluation * (1 + self.rest) + self.sample + self.report + self.leaving
 
 
 class Budget:

@@ -1,0 +1,175 @@
+"""report.html: what a run was, in one offline page: prediction and measurement, the curve, what it wrote and whose
+sentences these are, its vocabulary, its sizes, and the X-ray of a sample.
+
+It is made from what lies in the run's directory and from its best checkpoint, opened as anyone would open it. What
+takes long in a large model or text (writing, searching, looking inside) is given a share of `seconds`, and does as much
+as it can in it.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glassgpt import __version__, settings
+from glassgpt.api.loaded import load
+from glassgpt.api.outlook import MOST_OF_REPORT, PLAN_FILE
+from glassgpt.api.texts import prepared_again
+from glassgpt.checkpoint.atomic import write_atomically
+from glassgpt.checkpoint.run import find_run
+from glassgpt.config import Settings
+from glassgpt.data.prepare import Prepared
+from glassgpt.data.shards import Ids
+from glassgpt.evaluation.copied import Copied, copied
+from glassgpt.generation.sampling import Sampling
+from glassgpt.inspection.report_page import report_page
+from glassgpt.inspection.run_health import read_json
+from glassgpt.inspection.token_statistics import token_statistics
+from glassgpt.inspection.xray import XRay, xray
+from glassgpt.planning.plan import plan
+from glassgpt.settings import InputError
+from glassgpt.text.tokenizer import Tokenizer
+from glassgpt.training.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from glassgpt.api.gpt import GPT
+
+REPORT_FILE = "report.html"
+HEALTH_FILE = "health.jsonl"
+WRITTEN, TEXTS = 6000, 4
+"""Characters that are written to be searched for copies, and in how many texts."""
+LOOKED_AT = 48
+"""Tokens of the sample that is looked into."""
+SLOW_FLOPS = 2e10
+"""A second, which any machine reaches: what looking inside is expected to take is counted with it."""
+BLOCK = 1 << 18
+"""Tokens that are turned into text at a time."""
+
+
+def report(directory: str | Path | None = None, *, seconds: float = MOST_OF_REPORT, trust_code: bool = False) -> Path:
+    """Write report.html of a run anew, and return where it lies. Left out, `directory` is the newest run.
+
+    `seconds` is about the time that it may take. Raises InputError where there is no run, it is damaged, or its text
+    is no longer there.
+    """
+    run = find_run(directory).path
+    chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+    gpt = load(run, trust_code=trust_code)
+    return write_report(run, chosen, prepared_again(chosen), gpt, seconds)
+
+
+def write_report(
+    run: Path,
+    chosen: Settings,
+    prepared: Prepared,
+    gpt: "GPT",
+    seconds: float,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> Path:
+    """The same, of what is open already. `spent` gives the seconds that the run takes besides those in report.json."""
+    values, found = gather(run, chosen, prepared, gpt, seconds)
+    if "seconds" in values["measured"]:
+        values["measured"]["seconds"] += spent()
+    path = run / REPORT_FILE
+    write_atomically(path, report_page(run.name, values, found, gpt.token_text).encode())
+    return path
+
+
+def gather(
+    run: Path, chosen: Settings, prepared: Prepared, gpt: "GPT", seconds: float
+) -> tuple[dict[str, Any], XRay | None]:
+    """What the page says, in plain values, and the X-ray; None of a model of one's own."""
+    facts, tokenizer = prepared.facts, prepared.tokenizer
+    texts = _write(gpt, chosen.run.seed, _before(0.4 * seconds))
+    values = {
+        "about": {"name": run.name, "version": __version__, "device": chosen.run.device, "dtype": chosen.run.dtype},
+        "text": {"sources": [Path(source).name or source for source in chosen.text], **asdict(facts)},
+        "model": chosen.model.to_dict(),
+        "optim": {"name": chosen.optim.name, "batch_size": chosen.optim.batch_size},
+        "plan": plan(chosen.model, chosen.optim, chosen.run).to_dict(),
+        "predicted": read_json(run / PLAN_FILE),
+        "measured": read_json(run / "report.json"),
+        "curve": _curve(run, facts.bytes / max(1, facts.train_tokens + facts.val_tokens)),
+        "samples": _samples(run),
+        "tokens": token_statistics(prepared.train, tokenizer.vocab_size, gpt.token_text),
+        "writing": _writing(texts, prepared, 0.3 * seconds),
+    }
+    return values, _look(gpt, texts[0] if texts else "", 0.3 * seconds)
+
+
+def _curve(run: Path, bytes_per_token: float) -> dict[str, list[list[float]]]:
+    """[step, bits per byte] of the batches trained on, and of the validation text."""
+    lines = read_metrics(run / "metrics.jsonl")
+    to_bits = 1 / (np.log(2) * bytes_per_token)
+    return {
+        "training": [[line.step, round(line.loss * to_bits, 4)] for line in lines],
+        "validation": [[line.step, round(line.val_bpb, 4)] for line in lines if line.val_bpb is not None],
+    }
+
+
+def _samples(run: Path) -> list[dict[str, Any]]:
+    """What it wrote at each evaluation: {step, bits_per_byte, text}."""
+    path = run / "samples.txt"
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    head = re.compile(r"^--- step (\d+), ([\d.]+) bits per byte ---\n", re.MULTILINE)
+    _, *parts = head.split(written)
+    return [
+        {"step": int(step), "bits_per_byte": float(score), "text": text.strip("\n")}
+        for step, score, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
+
+
+def _write(gpt: "GPT", seed: int, go_on: Callable[[], bool]) -> list[str]:
+    """Texts that begin after a line break, drawn as `generate` draws by default, while there is time."""
+    texts: list[str] = []
+    left = WRITTEN
+    for sequence in range(TEXTS):
+        ids = gpt.ids("\n", WRITTEN, Sampling(temperature=0.8, seed=seed), sequence)
+        text = ""
+        for piece in gpt.decode_stream(ids):
+            text += piece
+            if len(text) * (TEXTS - sequence) >= left or not go_on():
+                break
+        texts.append(text)
+        left -= len(text)
+    return [text for text in texts if text.strip()]
+
+
+def _writing(texts: list[str], prepared: Prepared, seconds: float) -> dict[str, Any]:
+    """What the model wrote, and how much of it, and of as much of the validation text, was copied."""
+    n_characters = sum(map(len, texts))
+    val = prepared.tokenizer.decode(prepared.val[: 2 * n_characters + 2].tolist())[:n_characters]
+    found = copied(texts, _decoded(prepared.train, prepared.tokenizer), _before(seconds / 2))
+    others = copied([val], _decoded(prepared.train, prepared.tokenizer), _before(seconds / 2))
+    return {"texts": texts, "copied": _plain(found), "validation": _plain(others)}
+
+
+def _plain(found: Copied) -> dict[str, Any]:
+    return asdict(found) | {"shares": [[least, share] for least, share in found.shares.items()]}
+
+
+def _decoded(ids: Ids, tokenizer: Tokenizer) -> Iterator[str]:
+    """A text of ids, block by block; a character that two blocks share is replaced."""
+    for start in range(0, len(ids), BLOCK):
+        yield tokenizer.decode(ids[start : start + BLOCK].tolist())
+
+
+def _look(gpt: "GPT", text: str, seconds: float) -> XRay | None:
+    """The X-ray of the beginning of a text, with ablation where that does not take too long."""
+    ids = gpt.prompt_ids(text)[: min(LOOKED_AT, gpt.config.context_length)]
+    flops = plan(gpt.config).flops_per_token["forward"] * len(ids)
+    passes = gpt.config.n_layers * (gpt.config.n_heads + 2) / 2
+    try:
+        return xray(gpt.model, ids, ablate=passes * flops < seconds * SLOW_FLOPS)
+    except InputError:  # a model of one's own that is built otherwise
+        return None
+
+
+def _before(seconds: float) -> Callable[[], bool]:
+    """Whether there is time left."""
+    end = time.perf_counter() + seconds
+    return lambda: time.perf_counter() < end
