@@ -128,7 +128,7 @@ def test_the_settings_of_a_run_of_minutes_repeat_its_numbers_without_a_clock(
     assert other.measured.steps < first.measured.steps, "another length is planned anew"
 
 
-@pytest.mark.parametrize("stops_at", [10, 54])
+@pytest.mark.parametrize("stops_at", [10, 55])
 def test_a_killed_run_of_minutes_resumes_bit_for_bit(
     story_file: Path, monkeypatch: pytest.MonkeyPatch, stops_at: int
 ) -> None:
