@@ -100,7 +100,10 @@ def look_ahead(
     clock: Callable[[], float],
     began: float,
 ) -> Outlook:
-    """Measure a short evaluation (with `nats_of`) and a short sample, and plan. `began`: the run's start by `clock`."""
+    """Measure a short evaluation (with `nats_of`), a short sample and a look at activations, and plan.
+
+    `began` is when the run started by `clock`.
+    """
     chosen, validation = start.settings, start.prepared.val
     run, window = chosen.run, chosen.model.context_length
     tried = validation[: min(4096, start.batches.tokens_per_step) + 1]
@@ -108,7 +111,10 @@ def look_ahead(
     evaluate(recorder.model, tried, start.prepared.tokenizer.token_bytes(), device=run.device, nats_of=nats_of)
     evaluated = clock()
     recorder.sample(8)
-    per_token, sample = (evaluated - before) / len(tried), (clock() - evaluated) * SAMPLE_TOKENS / 8
+    sampled = clock()
+    recorder.activations()
+    looked = clock()
+    per_token, sample = (evaluated - before) / len(tried), (sampled - evaluated) * SAMPLE_TOKENS / 8 + looked - sampled
     save = checkpoint_bytes(chosen.model, optim=chosen.optim) / SAVED_BYTES_PER_S
 
     n_validated = run.eval_tokens

@@ -1,10 +1,12 @@
 """What a run writes into its directory while it trains."""
 
 import json
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from glassgpt.api.start import Start
@@ -16,28 +18,36 @@ from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.curve import loss_svg
+from glassgpt.training.health import activations, append_health, read_health, windows
 from glassgpt.training.loop import Progress
 from glassgpt.training.metrics import Metrics, append_metrics, read_metrics
 
 SAMPLE_TOKENS = 120
+RECENT_LINES = 10
+"""Of metrics.jsonl, at most, whose mean loss is set beside the score of an evaluation."""
 
 
 class Recorder:
-    """Writes checkpoints, metrics.jsonl, samples.txt and loss.svg of one run."""
+    """Writes checkpoints, metrics.jsonl, health.jsonl, samples.txt and loss.svg of one run."""
 
     def __init__(self, start: Start, model: GPTModel, optimizer: Optimizer) -> None:
         self.start, self.model, self.optimizer = start, model, optimizer
         self.directory = start.directory
         self.metrics_file = start.directory.path / "metrics.jsonl"
+        self.health_file = start.directory.path / "health.jsonl"
         self.samples_file = start.directory.path / "samples.txt"
         facts = start.prepared.facts
         self.code = start.code.source if start.code.make_model else None
         self.bytes_per_token = facts.bytes / max(1, facts.train_tokens + facts.val_tokens)
+        chosen = start.settings
+        self.looked_at = windows(start.prepared.val, chosen.model.context_length).to(chosen.run.device)
 
     def begin(self, step: int) -> None:
         """Forget what was measured at `step` and later: a resumed run measures it again."""
         kept = [json.dumps(asdict(line)) + "\n" for line in self.history() if line.step < step]
         write_atomically(self.metrics_file, "".join(kept).encode())
+        healthy = [json.dumps(line) + "\n" for line in read_health(self.health_file) if line["step"] < step]
+        write_atomically(self.health_file, "".join(healthy).encode())
         written = self.samples_file.read_text(encoding="utf-8") if self.samples_file.exists() else ""
         samples = re.split(r"^(?=--- step \d+, )", written, flags=re.MULTILINE)
         steps = [re.match(r"--- step (\d+), ", sample) for sample in samples]
@@ -53,6 +63,7 @@ class Recorder:
         last = progress.last and asdict(progress.last)
         threads = torch.get_num_threads()
         counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
+        counters["health"] = progress.health
         trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters)
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
@@ -65,9 +76,10 @@ class Recorder:
         append_metrics(self.metrics_file, line)
 
     def evaluated(self, progress: Progress, evaluation: Evaluation) -> str:
-        """Record a score, write a sample of the model's writing, draw the curve. Returns the sample."""
+        """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample."""
         self.directory.record(progress.step, evaluation.bits_per_byte)
         self.directory.prune()
+        self._record_health(progress, evaluation)
         text = self.sample()
         with self.samples_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
@@ -84,10 +96,33 @@ class Recorder:
         known = [token for token in ids if token < tokenizer.vocab_size]  # a padded vocabulary has ids without text
         return tokenizer.decode(known).strip()
 
+    def activations(self) -> list[dict[str, float]]:
+        """Of each block, for the beginning of the validation text."""
+        return activations(self.model, self.looked_at)
+
+    def _record_health(self, progress: Progress, evaluation: Evaluation) -> None:
+        lines = self.history()
+        since = max((line.step for line in lines if line.val_bpb is not None), default=0)
+        losses = [line.loss for line in lines if since < line.step < progress.step]
+        losses = [*losses[1 - RECENT_LINES :], *([progress.last.loss] if progress.last else [])]
+        step_health = progress.health or {}
+        layers, outputs = step_health.get("layers", []), self.activations()
+        layers = layers or [{} for _ in outputs]  # of a run that was resumed from an older version's checkpoint
+        line = step_health | {
+            "step": progress.step,
+            "layers": [layer | output for layer, output in zip(layers, outputs, strict=True)],
+            "train_bpb": self._bits_per_byte(float(np.mean(losses))) if losses else None,
+            "val_bpb": evaluation.bits_per_byte,
+        }
+        append_health(self.health_file, line)
+
+    def _bits_per_byte(self, loss: float) -> float:
+        """What a loss in nats a token comes to in the whole text."""
+        return loss / math.log(2) / self.bytes_per_token
+
     def _draw(self, progress: Progress, evaluation: Evaluation) -> None:
         lines = [line for line in self.history() if line.step < progress.step]
-        to_bits = 1 / (0.6931471805599453 * self.bytes_per_token)
-        training = [(line.step, line.loss * to_bits) for line in lines]
+        training = [(line.step, self._bits_per_byte(line.loss)) for line in lines]
         validation = [(line.step, line.val_bpb) for line in lines if line.val_bpb is not None]
         validation.append((progress.step, evaluation.bits_per_byte))
         svg = loss_svg(training, validation, self.directory.path.name)

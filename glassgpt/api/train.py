@@ -26,10 +26,12 @@ from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.config import Settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
+from glassgpt.evaluation.ngrams import MOST_TRAINED, ngram_bits_per_byte
 from glassgpt.files import read_json
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
+from glassgpt.training.health import StepWatch
 from glassgpt.training.heap import keep_freed_memory
 from glassgpt.training.interruption import stop_on_signals
 from glassgpt.training.loop import Job, Progress
@@ -38,6 +40,9 @@ from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.probe import seconds_per_step
 from glassgpt.training.step import NextTokenLoss, training_loss
+
+COUNTED_PER_S = 2_000_000
+"""Tokens whose n-grams are counted in a second, on slow machines."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Run:
     measured: Costs
     minutes: float | None = None
     """The budget, of a run that ended by the clock."""
+    ngrams: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Bits per byte of models that count "1", "2" and "3" tokens of the same text; empty where none was made."""
     report: Path | None = None
     """report.html; None where it could not be written."""
 
@@ -70,6 +77,7 @@ class Run:
             "seconds": self.measured.seconds,
             "overrun": self.overrun,
             "val_bpb": self.bits_per_byte,
+            "ngrams": dict(self.ngrams),
             "parameters": self.measured.parameters,
             "predicted": dataclasses.asdict(self.predicted),
             "measured": dataclasses.asdict(self.measured),
@@ -203,6 +211,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     began -= progress.seconds  # as if the run had gone in one piece
     recorder = Recorder(start, model, optimizer)
     validation, token_bytes = start.prepared.val, start.prepared.tokenizer.token_bytes()
+    ngrams = _ngrams(start)  # before the steps are planned: then their time is known
     outlook = look_ahead(start, recorder, step_seconds, nats_of, clock, began)
     start, plan, n_validated = outlook.start, outlook.plan, outlook.validated_tokens
     on_the_way = validation[:n_validated]
@@ -239,6 +248,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
             on_log=recorder.log,
             on_evaluation=evaluated,
             on_plan=replanned,
+            watch=StepWatch(model),
             budget=outlook.budget,
             clock=clock,
             began=began,
@@ -266,10 +276,18 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
         checkpoint_bytes=sum(file.stat().st_size for file in latest.rglob("*") if file.is_file()) if latest else 0,
     )
     plan_entries = json.loads((directory.path / PLAN_FILE).read_bytes())["plan"]
-    report = dataclasses.asdict(measured) | {"plan": plan_entries, "val_bpb": final.bits_per_byte}
+    report = dataclasses.asdict(measured) | {"plan": plan_entries, "val_bpb": final.bits_per_byte, "ngrams": ngrams}
     _write_json(directory.path / "report.json", report)
     minutes = run.minutes if start.by_the_clock else None
-    return Run(directory.path, final.bits_per_byte, history, predicted, measured, minutes)
+    return Run(directory.path, final.bits_per_byte, history, predicted, measured, minutes, ngrams)
+
+
+def _ngrams(start: Start) -> dict[str, float]:
+    """What counting reaches on the run's text; in a run of minutes in about a hundredth of its time."""
+    prepared, minutes = start.prepared, start.settings.run.minutes
+    most = int(COUNTED_PER_S * 0.01 * 60 * minutes) if minutes else MOST_TRAINED
+    token_bytes = prepared.tokenizer.token_bytes()
+    return ngram_bits_per_byte(prepared.train, prepared.val, token_bytes, prepared.tokenizer.vocab_size, most)
 
 
 def _reported(found: Run, start: Start, clock: Callable[[], float]) -> Run:
@@ -298,7 +316,7 @@ def _build(
     if start.state is not None:
         counters = start.state.counters
         last = Metrics(**counters["last"]) if counters["last"] else None
-        progress = Progress(counters["step"], counters["seconds"], last)
+        progress = Progress(counters["step"], counters["seconds"], last, counters.get("health"))
     if progress.last:
         return loss_of, optimizer, progress, start.batches.tokens_per_step / progress.last.tokens_per_s
     most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0

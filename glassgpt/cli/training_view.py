@@ -163,6 +163,7 @@ class PlainView:
         rows = [
             ("loss", self.curve(run)),
             ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint){foreseen}"),
+            *self.compared(run),
             ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)}){over}"),
             ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
             ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
@@ -173,6 +174,14 @@ class PlainView:
         for name, value in rows:
             self.line("\n".join(wrapped(f"  {name:<14}{value}", self.width, INDENT + "    ")))
         self.line(f"\nNext: {command('generate', shown(run.directory), *self.trust)} --prompt \"Once upon a time\"")
+
+    def compared(self, run: "Run") -> list[tuple[str, str]]:
+        """What counting would have reached on the same text."""
+        longest = max(run.ngrams, default=None)
+        if longest is None:
+            return []
+        counted = f"a {longest}-gram model of the same text reaches {run.ngrams[longest]:.2f} bits per byte"
+        return [("by counting", f"{counted}; this model {run.bits_per_byte:.2f}")]
 
     def curve(self, run: "Run") -> str:
         """How the loss fell."""

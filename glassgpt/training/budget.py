@@ -88,10 +88,14 @@ class Budget:
         self._reviewed = now / self.seconds
         return StepPlan.of(max(step + 1, self._total_steps(step, now, 0.0)))
 
+    @property
+    def in_tail(self) -> bool:
+        """Whether any step may turn out to be the last."""
+        return self._reviewed is not None and self._reviewed >= TAIL
+
     def stepped(self, seconds: float) -> None:
         """A step was done, and took this long."""
-        in_tail = self._reviewed is not None and self._reviewed >= TAIL
-        kept = math.exp(-seconds / max(1.0, TAIL_MEMORY * self.seconds)) if in_tail else 1.0
+        kept = math.exp(-seconds / max(1.0, TAIL_MEMORY * self.seconds)) if self.in_tail else 1.0
         self._steps = kept * self._steps + 1
         self._in_steps = kept * self._in_steps + seconds
 

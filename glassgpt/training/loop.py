@@ -18,6 +18,7 @@ from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan, learning_rate
 from glassgpt.training.budget import Budget
+from glassgpt.training.health import StepHealth, StepWatch
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
 from glassgpt.training.native_loss import NativeLoss
@@ -36,6 +37,8 @@ class Progress:
     seconds: float = 0.0
     last: Metrics | None = None
     """What the last step measured."""
+    health: StepHealth | None = None
+    """How the parts of the model fared in the last step that was watched: each that an evaluation follows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Job:
     on_evaluation: Callable[[Progress, Evaluation], None]
     on_plan: Callable[[StepPlan], None] = lambda plan: None
     """Given a longer plan, to record before it acts."""
+    watch: StepWatch | None = None
+    """Looks at the steps that an evaluation follows."""
     budget: Budget | None = None
     """Of a run that ends by the clock; without, the plan is followed as it is."""
     clock: Callable[[], float] = time.perf_counter
@@ -119,10 +124,12 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
         rate = learning_rate(step, plan, job.optim)
         torch.manual_seed(job.run.seed * 1_000_003 + step)  # dropout of this step
         ids, targets = (tensor.to(device, non_blocking=True) for tensor in job.batches.batch(step))
+        may_be_last = _evaluation_is_due(step + 1, plan, job.run) or (budget is not None and budget.in_tail)
         try:
             result = training_step(
                 loss_of, job.optimizer, ids, targets,
                 learning_rate=rate, grad_clip=job.optim.grad_clip, accumulation=job.optim.accumulation,
+                watch=job.watch if may_be_last else None,
             )  # fmt: skip
         except NonFinite as error:
             raise TrainingFailed(
@@ -142,7 +149,7 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / max(at_work, 1e-9),
             memory_bytes=resident_bytes(),
         )
-        progress = Progress(step + 1, metrics.seconds, metrics)
+        progress = Progress(step + 1, metrics.seconds, metrics, result.health or progress.health)
         job.on_step(metrics)
         if budget:
             budget.stepped(clock() - before)

@@ -14,6 +14,7 @@ from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
 from glassgpt.ops.mixed_precision import MixedPrecision
 from glassgpt.ops.tied import TiedWeight
 from glassgpt.optim.optimizer import Optimizer
+from glassgpt.training.health import StepHealth, StepWatch
 from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.recompute import recompute_blocks
 
@@ -61,6 +62,8 @@ class StepResult:
 
     loss: float
     grad_norm: float
+    health: StepHealth | None = None
+    """What a watch saw."""
 
 
 def training_step(
@@ -72,8 +75,9 @@ def training_step(
     learning_rate: float,
     grad_clip: float,
     accumulation: int = 1,
+    watch: StepWatch | None = None,
 ) -> StepResult:
-    """Update the model once on a batch, computed in `accumulation` parts of equal size.
+    """Update the model once on a batch, computed in `accumulation` parts of equal size; `watch` looks on.
 
     Raises NonFinite before anything is updated. The host waits for the device once, when loss and norm are known.
     """
@@ -83,10 +87,12 @@ def training_step(
         loss, norm = _autograd(loss_of, optimizer, ids, targets, accumulation)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFinite(_culprit(loss_of, loss))
+    if watch:
+        watch.before_update()
     if 0 < grad_clip < norm:
         torch._foreach_mul_([p.grad for p in optimizer.parameters if p.grad is not None], grad_clip / norm)
     optimizer.step(learning_rate)
-    return StepResult(loss, norm)
+    return StepResult(loss, norm, watch.after_update() if watch else None)
 
 
 def _autograd(

@@ -46,7 +46,7 @@ def test_a_run_directory_holds_everything(story_file: Path, own_folder: Path) ->
     names = {path.name for path in run.directory.iterdir()}
     assert names >= {
         "config.yaml", "plan.json", "report.json", "metrics.jsonl", "samples.txt", "loss.svg", "run.json", "best",
-        "latest", "step-00000020",
+        "latest", "health.jsonl", "step-00000020",
     }  # fmt: skip
     lines = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]
     assert set(lines[0]) == {
@@ -89,11 +89,12 @@ def test_an_interrupted_run_resumes_bit_for_bit(story_file: Path, optim: dict[st
         glassgpt.train(story_file, steps=24, out="parts", run={"eval_every": 6}, listener=StopAt(9), **settings)
     assert (Path("parts") / "step-00000009").is_dir(), "saved at the step it was asked to stop"
     with pytest.raises(Interrupted):
-        glassgpt.train(resume="parts", listener=StopAt(15))
+        glassgpt.train(resume="parts", listener=StopAt(18))  # where an evaluation was due
     parts = glassgpt.train(resume="parts")
     assert weights(Path("parts")) == weights(Path("whole"))
     assert parts.bits_per_byte == whole.bits_per_byte
     assert Path("parts/samples.txt").read_text() == Path("whole/samples.txt").read_text()
+    assert Path("parts/health.jsonl").read_text() == Path("whole/health.jsonl").read_text()
     exact = [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in whole.history]
     assert [(line.step, line.loss, line.val_bpb, line.grad_norm, line.lr) for line in parts.history] == exact
 

@@ -1,0 +1,141 @@
+"""How each part of a model fares while it trains: what it is taught, how far it moves, what it lets through.
+
+Two things are measured. `StepWatch` looks at one step of training: the gradient of each part, and by which share of
+its size its weights moved. `activations` sends some of the validation text through the model and looks at what comes
+out of each block. Neither draws a random number nor changes anything, so a run has the same bits with and without.
+What a model of the user's own does not have (`blocks`, a `feed_forward.down`) is left out.
+
+One line of health.jsonl an evaluation:
+
+    {"step", "layers": [{"gradient_norm", "update_ratio", "activation_norm", "dead_units"}, ... one a block],
+     "embedding": {"gradient_norm", "update_ratio"}, "head": {the same}, "train_bpb", "val_bpb"}
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glassgpt.data.shards import Ids
+from glassgpt.model import GPTModel
+from glassgpt.ops.linear import OneDnnLinear
+
+SAMPLED = 2**16
+"""Numbers of a matrix, in rows at equal distances, whose change stands for the change of all."""
+TOKENS = 2048
+"""Of the validation text that `activations` looks at, or one window where that is longer."""
+DEAD = 1e-3
+"""A unit of a feed-forward that stays this near to 0 for every token adds nothing. Living ones reach 0.1 and more."""
+
+StepHealth = dict[str, Any]
+"""What `StepWatch` measured: "layers", a list, "embedding" and "head", each with "gradient_norm" and "update_ratio"."""
+
+
+class StepWatch:
+    """Looks at a model before and after an update."""
+
+    def __init__(self, model: GPTModel) -> None:
+        parts: list[Any] = [*blocks_of(model), getattr(model, "token_embedding", None), model.output_head]
+        self.parts = [[*part.parameters()] if isinstance(part, nn.Module) else [] for part in parts]
+        self._norms: list[float | None] = []
+        self._before: list[list[Tensor]] = []
+
+    @torch.no_grad()
+    def before_update(self) -> None:
+        """Measure the gradients, which the optimiser may overwrite, and keep a sample of the weights."""
+        self._norms = [_norm([p.grad for p in part if p.grad is not None]) for part in self.parts]
+        self._before = [[_sample(p).clone() for p in part if p.dim() == 2] for part in self.parts]
+
+    @torch.no_grad()
+    def after_update(self) -> StepHealth:
+        """What the step did, by part."""
+        found = []
+        for part, norm, before in zip(self.parts, self._norms, self._before, strict=True):
+            after = [_sample(p) for p in part if p.dim() == 2]
+            moved = _norm([new - old for new, old in zip(after, before, strict=True)])
+            size = _norm(before)
+            ratio = moved / max(size, 1e-30) if moved is not None and size is not None else None
+            values = {"gradient_norm": norm, "update_ratio": ratio}
+            found.append({name: value for name, value in values.items() if value is not None})
+        self._before = []
+        *layers, embedding, head = found
+        return {"layers": layers, "embedding": embedding, "head": head}
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model; none where it is one of the user's own that has nothing of that name."""
+    blocks: Any = getattr(model, "blocks", None)
+    return [*blocks] if isinstance(blocks, nn.ModuleList) else []
+
+
+def windows(ids: Ids, context_length: int) -> Tensor:
+    """The first TOKENS of `ids` in windows of `context_length`, (B, T) int64; one window at least."""
+    length = min(context_length, len(ids))
+    n = max(1, min(TOKENS, len(ids)) // length)
+    return torch.from_numpy(np.asarray(ids[: n * length]).astype(np.int64)).view(n, length)
+
+
+@torch.inference_mode()
+def activations(model: GPTModel, ids: Tensor) -> list[dict[str, float]]:
+    """Of each block for `ids` (B, T): the RMS of the residual stream after it, and the share of dead units in it."""
+    blocks = blocks_of(model)
+    found: list[dict[str, float]] = [{} for _ in blocks]
+
+    def after_block(values: dict[str, float], _: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            values["activation_norm"] = float(output.float().square().mean().sqrt())
+
+    def before_down(values: dict[str, float], _: nn.Module, given: Any) -> None:
+        highest = given[0].float().abs().flatten(0, -2).amax(0)  # (F,)
+        values["dead_units"] = float((highest <= DEAD).float().mean())
+
+    hooks = []
+    for block, values in zip(blocks, found, strict=True):
+        hooks.append(block.register_forward_hook(functools.partial(after_block, values)))
+        down: Any = getattr(getattr(block, "feed_forward", None), "down", None)
+        if isinstance(down, nn.Module):
+            hooks.append(down.register_forward_pre_hook(functools.partial(before_down, values)))
+    was_training = model.training
+    model.eval()
+    try:
+        with OneDnnLinear():
+            model.hidden(ids)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def append_health(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one line."""
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_health(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; one that a crash cut short, or that is no object with a step, is left out."""
+    read = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict) and type(values.get("step")) is int:
+            read.append(values)
+    return read
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """Rows at equal distances, SAMPLED numbers or a little more."""
+    return weight.detach()[:: max(1, weight.numel() // SAMPLED)]
+
+
+def _norm(tensors: list[Tensor]) -> float | None:
+    """Of all numbers together; None where there are none."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))) if tensors else None
