@@ -1,0 +1,78 @@
+"""The X-ray of a prompt as a page to point at: tokens, attention, logit lens, norms, ablation.
+
+`xray_data`, `xray_style` and `xray_script` are the same view for a larger page: its own script calls
+`showXray(container, read("xray"), read("xray-attention"))`.
+"""
+
+import html
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassgpt.inspection.page import asset, page
+from glassgpt.inspection.xray import XRay
+
+PARTS = ("xray.js", "xray_tokens.js", "xray_heads.js", "xray_map.js", "xray_lens.js", "xray_norms.js", "xray_ablation.js")
+START = 'showXray(document.getElementById("seen"), read("xray"), read("xray-attention"));\n'
+
+
+def xray_page(found: XRay, pieces: Callable[[int], str], about: Mapping[str, str]) -> str:
+    """The page, one HTML file. `pieces` gives the text of a token.
+
+    `about` says what was looked at, in the order in which it is shown; its "model" is in the title.
+    """
+    facts = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd></div>" for name, said in about.items())
+    title = f"X-ray of {about['model']}" if "model" in about else "X-ray"
+    body = f'<h1>{html.escape(title)}</h1>\n<dl class="xray-about">{facts}</dl>\n<main id="seen"></main>'
+    data = xray_data(found, pieces)
+    return page(title, body=body, data=data, styles=xray_style(), scripts=xray_script() + START)
+
+
+def xray_data(found: XRay, pieces: Callable[[int], str]) -> dict[str, Any]:
+    """What `page` takes as data: "xray", JSON with four digits a number, and "xray-attention", its weights.
+
+    The JSON has the names and shapes of XRay, and "texts", the tokens that occur in it by id. A weight is a byte (255
+    is 1); of each head (layer by layer) there are the rows one after another, each up to its diagonal.
+    """
+    ids = {name: getattr(found, name) for name in ("ids", "ranks", "top_ids", "lens_ids", "neighbour_ids")}
+    numbers = (
+        *("probabilities", "nats", "top_probabilities", "previous_token", "first_token", "induction"),
+        *("lens_probabilities", "lens_true", "residual_norms", "attention_norms", "feed_forward_norms"),
+        *("embedding_norms", "head_ablation", "attention_ablation", "feed_forward_ablation", "neighbour_cosines"),
+    )
+    occurring = np.unique(np.concatenate([array.ravel() for name, array in ids.items() if name != "ranks"]))
+    seen = {
+        "texts": {str(token): pieces(token) for token in occurring.tolist()},
+        **{name: array.tolist() for name, array in ids.items()},
+        **{name: _rounded(getattr(found, name)) for name in numbers},
+    }
+    return {"xray": seen, "xray-attention": _lower_triangles(found.attention)}
+
+
+def xray_style() -> str:
+    """The CSS of the view; all of it is below .xray."""
+    return asset("xray.css")
+
+
+def xray_script() -> str:
+    """The JavaScript that defines `showXray(container, data, attention)`."""
+    return "".join(map(asset, PARTS))
+
+
+def _rounded(numbers: NDArray[np.float32] | None) -> Any:
+    """Nested lists; JSON has no nan and no infinity, so they are None."""
+
+    def written(value: Any) -> Any:
+        if isinstance(value, list):
+            return [written(part) for part in value]
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+
+    return None if numbers is None else written(numbers.tolist())
+
+
+def _lower_triangles(attention: NDArray[np.float32]) -> bytes:
+    rows, columns = np.tril_indices(attention.shape[-1])
+    return np.rint(255 * attention[:, :, rows, columns]).astype(np.uint8).tobytes()
