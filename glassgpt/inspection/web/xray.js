@@ -15,7 +15,8 @@ function openXray(data, attention) {
   const weights = new Uint8Array(attention);
   const [n_tokens, n_layers, n_heads] = [data.ids.length, data.induction.length, data.induction[0].length];
   const size = (n_tokens * (n_tokens + 1)) / 2;
-  const text = (id) => visible(data.texts[id]) || "(empty)";
+  // A mark that stands on the letter before it gets a circle to stand on.
+  const text = (id) => visible(data.texts[id]).replace(/^\p{M}/u, "◌$&") || "(empty)";
   // The row `from` of a head: how much that token looks at each up to itself, 255 for all.
   const row = (layer, head, from) => {
     const start = (layer * n_heads + head) * size + (from * (from + 1)) / 2;
@@ -56,6 +57,8 @@ function makeChoice(values) {
   };
 }
 
+const counted = (n, name) => `${n} ${name}${n === 1 ? "" : "s"}`;
+
 // What is looked at, in words.
 function headName({layer, head}) {
   if (layer === null) return head === null ? "Mean of all heads" : `Mean of head ${head} over all layers`;
@@ -87,12 +90,17 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(`--${name}`).trim();
 }
 
-// Draw once there is room, and anew when the room, the colours or the choice change.
+// Draw once there is room, and anew when the room, the colours or the choice change; at most once a frame.
 function redraw(element, choice, draw) {
-  const drawIfShown = () => { if (element.clientWidth) draw(element.clientWidth); };
-  new ResizeObserver(drawIfShown).observe(element);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawIfShown);
-  choice.listen(drawIfShown);
+  let frame = 0;
+  const drawIfShown = () => {
+    frame = 0;
+    if (element.clientWidth) draw(element.clientWidth);
+  };
+  const soon = () => { frame ||= requestAnimationFrame(drawIfShown); };
+  new ResizeObserver(soon).observe(element);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", soon);
+  choice.listen(soon);
 }
 
 // Arrow keys move among the buttons of `container`, in rows of `columns`; one of them is in the order of the Tab key.

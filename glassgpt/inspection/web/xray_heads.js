@@ -22,9 +22,10 @@ function headScores(xray) {
     score("first_token", "first-token", "Attention to the first token, averaged over the prompt."),
     score("induction", "induction", "Attention to what followed the same token before, on random tokens said twice."),
   ];
-  if (!hasAblation(xray)) return scores;
+  const known = scores.filter((one) => one.share(0, 0) !== null);
+  if (!hasAblation(xray)) return known.length ? known : scores;
   const largest = largestOf(xray.head_ablation.flat());
-  return [...scores, {
+  return [...known, {
     title: "ablation", positive: "warm", negative: "good",
     sentence: "Change of the loss without the head, nats a token: rises are orange, falls green.",
     share: (layer, head) => xray.head_ablation[layer][head] / largest,
@@ -106,8 +107,8 @@ function headButton(xray, choice, {layer, head}, tell) {
 // Buttons in rows of layers, or the strongest first.
 function arrangeHeads(xray, grid, heads, {score, sorted}) {
   const n = xray.n_heads;
-  const width = Math.max(22, Math.min(170, Math.floor(360 / n), Math.floor(480 / xray.n_layers)));
-  grid.style.gridTemplateColumns = `${sorted ? "" : "auto "}repeat(${n}, minmax(18px, ${width}px))`;
+  const width = Math.max(16, Math.min(170, Math.floor(360 / n), Math.floor(480 / xray.n_layers)));
+  grid.style.gridTemplateColumns = `${sorted ? "" : "auto "}repeat(${n}, minmax(14px, ${width}px))`;
   const buttons = (sorted ? byStrength(heads, score) : heads).map(({button}) => button);
   const label = (text) => make("span", {class: "xray-label"}, text);
   const corner = [label(""), ...Array.from({length: n}, (_, head) => label(head))];

@@ -54,7 +54,7 @@ function lensRow(xray, choice, lens, known) {
   const shares = xray.lens_probabilities[lens][position];
   const guesses = xray.lens_ids[lens][position].slice(0, 5).map((id, at) => {
     const guess = make("span", {class: id === xray.ids[position + 1] ? "xray-chip right" : "xray-chip"},
-      make("span", {class: "token"}, xray.text(id)), make("small", {}, percent(shares[at])));
+      make("span", {class: "token", title: xray.text(id)}, xray.text(id)), make("small", {}, percent(shares[at])));
     guess.style.setProperty("--sure", shares[at].toFixed(3));
     return guess;
   });

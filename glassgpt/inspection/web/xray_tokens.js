@@ -23,7 +23,7 @@ function xrayTokens(xray, choice) {
 
 function summary(xray) {
   const n = xray.n_tokens;
-  const size = `${n} ${n === 1 ? "token" : "tokens"}, ${xray.n_layers} × ${xray.n_heads} heads`;
+  const size = `${counted(n, "token")}, ${counted(xray.n_layers, "layer")} of ${counted(xray.n_heads, "head")}`;
   if (n === 1) return make("p", {class: "faint"}, `${size}. One token has no next one, so there is no loss.`);
   const loss = xray.nats.reduce((sum, nats) => sum + nats, 0) / (n - 1);
   const first = xray.ranks.filter((rank) => rank === 1).length;
@@ -130,7 +130,7 @@ function bars(rows, kind = "") {
   return make("ul", {class: `xray-bars ${kind}`}, ...rows.map(({text, share, mark, note, said}) => {
     const bar = make("i");
     bar.style.width = `${(100 * share).toFixed(2)}%`;
-    const name = make("span", {class: "token", title: text}, text);
+    const name = make("span", {class: "token", title: text}, make("bdi", {}, text));
     if (note !== undefined) name.append(make("small", {}, ` ${note}`));
     return make("li", {class: mark ? "came" : null}, name, make("span", {}, bar), make("b", {}, said ?? percent(share)));
   }));
