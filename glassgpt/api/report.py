@@ -33,6 +33,7 @@ from glassgpt.inspection.xray import XRay, xray
 from glassgpt.planning.plan import plan
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
+from glassgpt.training.health import read_health
 from glassgpt.training.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def gather(
         "measured": read_json(run / "report.json"),
         "curve": _curve(run, facts.bytes / max(1, facts.train_tokens + facts.val_tokens)),
         "samples": _samples(run),
+        "health": read_health(run / HEALTH_FILE),
         "tokens": token_statistics(prepared.train, tokenizer.vocab_size, gpt.token_text),
         "writing": _writing(texts, prepared, 0.3 * seconds),
     }

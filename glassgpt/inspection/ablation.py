@@ -1,14 +1,16 @@
 """How much worse the model predicts the prompt without a part of it: exactly, by running it without.
 
-The output of a head, of all heads of a layer, or of its feed-forward is set to zero, and what comes after it is computed
-again. What came before is as it was, so each begins with the stream that was seen there; the heads of a layer go through
-the later layers as one batch. The last token of the prompt has no next one, and no other sees it: it is left out.
+The output of a head, of all heads of a layer, or of its feed-forward is set to zero, and what comes after it is
+computed again. What came before is as it was, so each begins with the stream that was seen there; the heads of a layer
+go through the later layers as one batch. The last token of the prompt has no next one, and no other sees it: it is
+left out.
 
 T tokens without the last, L layers, H heads, D width of a head, C embedding_dim, V vocab_size.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,13 +43,14 @@ def ablation(model: GPTModel, seen: Observed, targets: Tensor) -> Ablation:
     n_heads, a_time = seen.weights.shape[1], max(1, ROWS // max(1, len(targets)))
     usual = mean_nats(model, seen.stream[-1:, :-1], targets)
     rises = []
-    for layer, block in enumerate(model.blocks):
+    blocks: list[Any] = [*model.blocks]
+    for layer, block in enumerate(blocks):
         before, middle = seen.stream[2 * layer, :-1], seen.stream[2 * layer + 1, :-1]  # (T, C)
         contexts = without_each_head(seen.contexts[layer, :-1], n_heads)  # (H, T, H D)
         middles = torch.cat([before + block.attention.output_projection(contexts), before[None]])  # (H + 1, T, C)
         afters = [part + block.feed_forward(block.feed_forward_norm(part)) for part in middles.split(a_time)]
         afters = torch.cat([*afters, middle[None]])  # (H + 2, T, C)
-        nats = [mean_nats(model, _through(model.blocks[layer + 1 :], part), targets) for part in afters.split(a_time)]
+        nats = [mean_nats(model, _through(blocks[layer + 1 :], part), targets) for part in afters.split(a_time)]
         rises.append(torch.cat(nats) - usual)
     rise = torch.stack(rises)  # (L, H + 2)
     return Ablation(rise[:, :n_heads], rise[:, n_heads], rise[:, n_heads + 1])
@@ -86,7 +89,7 @@ def nats(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     return (largest + total.log() - of_target).squeeze(1)
 
 
-def _slices(head: nn.Module, width: int) -> Iterator[tuple[int, Tensor]]:
+def _slices(head: Any, width: int) -> Iterator[tuple[int, Tensor]]:
     """`width` rows of the head's weight at a time, and the number of the first."""
     n_rows = head.matrix.n_rows if isinstance(head, QuantizedLinear) else head.weight.shape[0]
     for start in range(0, n_rows, width):

@@ -10,6 +10,7 @@ T tokens, L layers, H heads, D width of a head, C embedding_dim.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -54,8 +55,8 @@ def observe(model: GPTModel, ids: Tensor) -> Observed:
     Raises InputError where it is not built as GPTModel is.
     """
     _require_parts(model)
-    blocks = [*model.blocks]
-    ids = ids.to(next(model.buffers() if next(model.parameters(), None) is None else model.parameters()).device)
+    blocks: list[Any] = [*model.blocks]
+    ids = ids.to(device_of(model))
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack:
 
@@ -94,6 +95,11 @@ def observe(model: GPTModel, ids: Tensor) -> Observed:
         contexts=gathered("context"),
         weights=gathered("weights"),
     )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where its weights lie."""
+    return next(chain(model.parameters(), model.buffers())).device
 
 
 @contextmanager
@@ -151,11 +157,11 @@ def _require_parts(model: GPTModel) -> None:
 
 def _check_sums(model: GPTModel, seen: dict[str, Tensor], hidden: Tensor) -> None:
     """Raise InputError where the stream is not the sum of what the parts gave."""
-    last = len(model.blocks) - 1
-    for layer, block in enumerate(model.blocks):
+    blocks: list[Any] = [*model.blocks]
+    for layer, block in enumerate(blocks):
         before, middle, after = (seen[f"{part} {layer}"] for part in ("before", "middle", "after"))
         added = seen[f"attention {layer}"], seen[f"feed_forward {layer}"]
-        follows = seen[f"before {layer + 1}" if layer < last else "last"]
+        follows = seen[f"before {layer + 1}" if layer + 1 < len(blocks) else "last"]
         written = block.attention.output_projection(seen[f"context {layer}"])
         for left, right, what in (
             (before + added[0], middle, "its attention is not added to the stream"),

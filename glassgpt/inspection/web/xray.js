@@ -15,21 +15,33 @@ function openXray(data, attention) {
   const weights = new Uint8Array(attention);
   const [n_tokens, n_layers, n_heads] = [data.ids.length, data.induction.length, data.induction[0].length];
   const size = (n_tokens * (n_tokens + 1)) / 2;
-  const text = (id) => visible(data.texts[id]) || "(empty)";
-  const weight = (layer, head, from, to) =>
-    to > from ? 0 : weights[(layer * n_heads + head) * size + (from * (from + 1)) / 2 + to] / 255;
-  return {...data, n_tokens, n_layers, n_heads, text, weight, token: (position) => text(data.ids[position])};
+  // A mark that stands on the letter before it gets a circle to stand on.
+  const text = (id) => visible(data.texts[id]).replace(/^\p{M}/u, "◌$&") || "(empty)";
+  // The row `from` of a head: how much that token looks at each up to itself, 255 for all.
+  const row = (layer, head, from) => {
+    const start = (layer * n_heads + head) * size + (from * (from + 1)) / 2;
+    return weights.subarray(start, start + from + 1);
+  };
+  const token = (position) => text(data.ids[position]);
+  return {...data, n_tokens, n_layers, n_heads, text, token, row, maps: new Map()};
 }
 
-// Rows of weights, one a token that looks; the mean over the layers or heads that are null.
-function attentionMap(xray, layer, head) {
+// Rows of weights, one a token that looks; the mean over the layers or heads that are null. A map is made once.
+function attentionMap(xray, {layer, head}) {
+  const key = `${layer} ${head}`;
+  if (!xray.maps.has(key)) xray.maps.set(key, meanMap(xray, layer, head));
+  return xray.maps.get(key);
+}
+
+function meanMap(xray, layer, head) {
   const layers = layer === null ? [...Array(xray.n_layers).keys()] : [layer];
   const heads = head === null ? [...Array(xray.n_heads).keys()] : [head];
-  return Array.from({length: xray.n_tokens}, (_, from) => Float64Array.from({length: from + 1}, (_, to) => {
-    let sum = 0;
-    for (const l of layers) for (const h of heads) sum += xray.weight(l, h, from, to);
-    return sum / (layers.length * heads.length);
-  }));
+  const all = 255 * layers.length * heads.length;
+  return xray.ids.map((_, from) => {
+    const sums = new Float64Array(from + 1);
+    for (const l of layers) for (const h of heads) xray.row(l, h, from).forEach((weight, to) => { sums[to] += weight; });
+    return sums.map((sum) => sum / all);
+  });
 }
 
 // Values that views share: set() changes some and tells all that listen.
@@ -44,6 +56,8 @@ function makeChoice(values) {
     listen: (listener) => listeners.push(listener),
   };
 }
+
+const counted = (n, name) => `${n} ${name}${n === 1 ? "" : "s"}`;
 
 // What is looked at, in words.
 function headName({layer, head}) {
@@ -76,12 +90,17 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(`--${name}`).trim();
 }
 
-// Draw once there is room, and anew when the room, the colours or the choice change.
+// Draw once there is room, and anew when the room, the colours or the choice change; at most once a frame.
 function redraw(element, choice, draw) {
-  const drawIfShown = () => { if (element.clientWidth) draw(element.clientWidth); };
-  new ResizeObserver(drawIfShown).observe(element);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawIfShown);
-  choice.listen(drawIfShown);
+  let frame = 0;
+  const drawIfShown = () => {
+    frame = 0;
+    if (element.clientWidth) draw(element.clientWidth);
+  };
+  const soon = () => { frame ||= requestAnimationFrame(drawIfShown); };
+  new ResizeObserver(soon).observe(element);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", soon);
+  choice.listen(soon);
 }
 
 // Arrow keys move among the buttons of `container`, in rows of `columns`; one of them is in the order of the Tab key.

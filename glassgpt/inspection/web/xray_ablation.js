@@ -19,8 +19,10 @@ function xrayAblation(xray, choice) {
     label("attn", "part"), label("ff", "part")];
   const rows = xray.head_ablation.flatMap((_, layer) => [label(layer), ...cells.slice(layer * columns, (layer + 1) * columns)]);
   const grid = make("div", {class: "xray-ablated", role: "group", "aria-label": "change of the loss by part"}, ...head, ...rows);
-  const room = columns <= 14 ? "minmax(2.2rem, 4.5rem)" : "minmax(18px, 26px)";
-  grid.style.gridTemplateColumns = `auto repeat(${xray.n_heads}, ${room}) repeat(2, minmax(2.6rem, 4.5rem))`;
+  grid.classList.toggle("dense", columns > 14);
+  const most = columns <= 6 ? "7rem" : "4.5rem";
+  const room = columns <= 14 ? `minmax(2.4rem, ${most})` : "minmax(14px, 26px)";
+  grid.style.gridTemplateColumns = `auto repeat(${xray.n_heads}, ${room}) repeat(2, minmax(2.6rem, ${most}))`;
   walkWithArrows(grid, columns, (cell) => tell(parts[cells.indexOf(cell)]))(cells[parts.indexOf(strongest)]);
   return xraySection("ablation", title, lesson, make("div", {class: "card"}, said, make("div", {class: "wide"}, grid),
     make("p", {class: "faint"}, "Rows are layers, columns heads; attn is all heads of a layer at once, ff its feed-forward. "

@@ -10,26 +10,27 @@ function xrayHeads(xray, choice) {
     make("div", {class: "card xray-pair"}, headGrid(xray, choice), large));
 }
 
-// What heads are coloured and sorted by: name, score of a head (null where unknown) and the score in words.
+// What heads are coloured and sorted by: for a head its share of the largest (null where unknown) and its number.
 function headScores(xray) {
-  const share = (name, title, sentence) => ({
-    title, share: (layer, head) => xray[name][layer][head], positive: "accent", negative: "accent",
-    say: (value) => `${title} ${value.toFixed(2)}`, sentence,
-  });
-  const scores = [
-    share("previous_token", "previous-token", "Attention to the token before, averaged over the prompt."),
-    share("first_token", "first-token", "Attention to the first token, averaged over the prompt."),
-    share("induction", "induction", "Attention to what followed the same token before, on random tokens said twice."),
-  ];
-  if (!hasAblation(xray)) return scores;
-  const largest = largestOf(xray.head_ablation.flat());
-  const ablation = {
-    title: "ablation", positive: "warm", negative: "good", say: (rise) => `without it ${signed(rise)} nats`,
-    sentence: "Change of the loss without the head: rises are orange, falls green.",
-    share: (layer, head) => xray.head_ablation[layer][head] / largest,
-    value: (layer, head) => xray.head_ablation[layer][head],
+  const score = (name, title, sentence) => {
+    const share = (layer, head) => xray[name][layer][head];
+    const number = (layer, head) => share(layer, head).toFixed(2);
+    return {title, sentence, share, number, positive: "accent", negative: "accent"};
   };
-  return [...scores, ablation];
+  const scores = [
+    score("previous_token", "previous-token", "Attention to the token before, averaged over the prompt."),
+    score("first_token", "first-token", "Attention to the first token, averaged over the prompt."),
+    score("induction", "induction", "Attention to what followed the same token before, on random tokens said twice."),
+  ];
+  const known = scores.filter((one) => one.share(0, 0) !== null);
+  if (!hasAblation(xray)) return known.length ? known : scores;
+  const largest = largestOf(xray.head_ablation.flat());
+  return [...known, {
+    title: "ablation", positive: "warm", negative: "good",
+    sentence: "Change of the loss without the head, nats a token: rises are orange, falls green.",
+    share: (layer, head) => xray.head_ablation[layer][head] / largest,
+    number: (layer, head) => signed(xray.head_ablation[layer][head]),
+  }];
 }
 
 function headGrid(xray, choice) {
@@ -39,21 +40,25 @@ function headGrid(xray, choice) {
   const said = make("p", {class: "faint xray-caption"});
   const heads = xray.previous_token.flatMap((row, layer) => row.map((_, head) => ({layer, head})));
   for (const one of heads) one.button = headButton(xray, choice, one, () => said.replaceChildren(inWords(one)));
-  const inWords = ({layer, head}) => [headName({layer, head}), ...scores.map((score) => {
-    const value = (score.value ?? score.share)(layer, head);
-    return value === null ? "" : score.say(value);
-  }).filter(Boolean)].join(" · ");
+  const inWords = ({layer, head}) => [headName({layer, head}), ...scores
+    .filter((score) => score.share(layer, head) !== null)
+    .map((score) => `${score.title} ${score.number(layer, head)}`)].join(" · ");
   const paint = () => {
-    const palette = Object.fromEntries(["raised", "ink", "accent", "warm", "good"].map((name) => [name, rgb(grid, name)]));
+    const names = ["raised", "ink", "accent", "warm", "good"];
+    const palette = Object.fromEntries(names.map((name) => [name, rgb(grid, name)]));
+    palette.shades = Uint32Array.from({length: 256}, (_, weight) =>
+      pixel(mix(palette.raised, palette.ink, Math.sqrt(weight / 255))));
     for (const {layer, head, button} of heads) {
       paintHead(xray, button.firstChild, layer, head, shown.score, palette);
       button.title = inWords({layer, head});
       button.setAttribute("aria-label", button.title);
     }
   };
+  const strongest = make("div", {class: "xray-strongest"});
   const arrange = () => {
     arrangeHeads(xray, grid, heads, shown);
     said.textContent = shown.score.sentence;
+    strongest.replaceChildren(...strongestHeads(heads, shown.score));
     if (grid.clientWidth) paint();
   };
   const select = make("select", {onchange: () => { shown.score = scores[select.selectedIndex]; arrange(); }},
@@ -71,7 +76,22 @@ function headGrid(xray, choice) {
   return make("div", {class: "xray-small"}, make("div", {class: "xray-controls"},
     make("label", {class: "xray-control"}, "Colour by ", select),
     make("label", {class: "xray-control"}, box, " strongest first")),
-  make("div", {class: "wide"}, grid), said);
+  make("div", {class: "wide"}, grid), said, strongest);
+}
+
+// The heads with the highest scores, as bars.
+function strongestHeads(heads, score) {
+  const rows = byStrength(heads, score).slice(0, 6).filter((one) => score.share(one.layer, one.head) !== null);
+  if (rows.length < 2) return [];
+  return [panel(`Strongest by ${score.title}`, bars(rows.map(({layer, head}) => {
+    const share = score.share(layer, head);
+    return {text: `layer ${layer}, head ${head}`, share: Math.abs(share), said: score.number(layer, head)};
+  }), "look"))];
+}
+
+function byStrength(heads, score) {
+  const strength = ({layer, head}) => Math.abs(score.share(layer, head) ?? 0);
+  return [...heads].sort((one, other) => strength(other) - strength(one));
 }
 
 function headButton(xray, choice, {layer, head}, tell) {
@@ -87,11 +107,9 @@ function headButton(xray, choice, {layer, head}, tell) {
 // Buttons in rows of layers, or the strongest first.
 function arrangeHeads(xray, grid, heads, {score, sorted}) {
   const n = xray.n_heads;
-  const width = Math.max(22, Math.min(170, Math.floor(400 / n), Math.floor(480 / xray.n_layers)));
-  grid.style.gridTemplateColumns = `${sorted ? "" : "auto "}repeat(${n}, minmax(18px, ${width}px))`;
-  const strength = ({layer, head}) => Math.abs(score.share(layer, head) ?? 0);
-  const order = sorted ? [...heads].sort((one, other) => strength(other) - strength(one)) : heads;
-  const buttons = order.map(({button}) => button);
+  const width = Math.max(16, Math.min(170, Math.floor(360 / n), Math.floor(480 / xray.n_layers)));
+  grid.style.gridTemplateColumns = `${sorted ? "" : "auto "}repeat(${n}, minmax(14px, ${width}px))`;
+  const buttons = (sorted ? byStrength(heads, score) : heads).map(({button}) => button);
   const label = (text) => make("span", {class: "xray-label"}, text);
   const corner = [label(""), ...Array.from({length: n}, (_, head) => label(head))];
   const row = (layer) => [label(layer), ...buttons.slice(layer * n, (layer + 1) * n)];
@@ -103,18 +121,19 @@ function paintHead(xray, canvas, layer, head, score, palette) {
   const n = xray.n_tokens;
   const image = new ImageData(n, n);
   const share = score.share(layer, head) ?? 0;
-  const field = mix(palette.raised, palette[share < 0 ? score.negative : score.positive], 0.06 + 0.94 * Math.abs(share));
+  const tint = palette[share < 0 ? score.negative : score.positive];
+  const pixels = new Uint32Array(image.data.buffer).fill(pixel(mix(palette.raised, tint, 0.06 + 0.94 * Math.abs(share))));
   for (let from = 0; from < n; from++) {
-    for (let to = 0; to < n; to++) {
-      const pixel = to > from ? field : mix(palette.raised, palette.ink, Math.sqrt(xray.weight(layer, head, from, to)));
-      image.data.set([...pixel, 255], 4 * (from * n + to));
-    }
+    xray.row(layer, head, from).forEach((weight, to) => { pixels[from * n + to] = palette.shades[weight]; });
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.classList.toggle("few", n < canvas.clientWidth);
 }
 
 const mix = (one, other, share) => one.map((value, at) => value + (other[at] - value) * Math.min(1, share));
+
+// Red, green and blue as an image has them, the first in the lowest byte.
+const pixel = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
 // A colour of the page as three numbers.
 function rgb(element, name) {

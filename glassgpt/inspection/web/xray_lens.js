@@ -5,6 +5,7 @@ function xrayLens(xray, choice) {
     oninput: () => choice.set({lens: Number(slider.value)})});
   const {flow, buttons} = tokenFlow(xray, choice, (position) =>
     make("button", {class: "xray-guess"}, make("small", {}, xray.token(position)), make("span")));
+  flow.classList.add("xray-guesses");
   choice.listen(() => {
     slider.value = choice.lens;
     output.textContent = lensName(xray, choice.lens);
@@ -20,7 +21,8 @@ function xrayLens(xray, choice) {
 }
 
 function lensName(xray, lens) {
-  return lens === 0 ? "the embedding, before layer 0" : `after layer ${lens - 1} of 0 to ${xray.n_layers - 1}`;
+  if (lens === 0) return "the embedding, before layer 0";
+  return `after layer ${lens - 1}${lens === xray.n_layers ? ", the last" : `; the last is ${xray.n_layers - 1}`}`;
 }
 
 function showGuess(xray, button, position, lens) {
@@ -52,7 +54,7 @@ function lensRow(xray, choice, lens, known) {
   const shares = xray.lens_probabilities[lens][position];
   const guesses = xray.lens_ids[lens][position].slice(0, 5).map((id, at) => {
     const guess = make("span", {class: id === xray.ids[position + 1] ? "xray-chip right" : "xray-chip"},
-      make("span", {class: "token"}, xray.text(id)), make("small", {}, percent(shares[at])));
+      make("span", {class: "token", title: xray.text(id)}, xray.text(id)), make("small", {}, percent(shares[at])));
     guess.style.setProperty("--sure", shares[at].toFixed(3));
     return guess;
   });

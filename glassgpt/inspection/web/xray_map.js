@@ -7,7 +7,7 @@ function headLarge(xray, choice) {
   const cell = {from: null, to: null};
   let map, layout;
   const draw = (width) => {
-    map = attentionMap(xray, choice.layer, choice.head);
+    map = attentionMap(xray, choice);
     layout = mapLayout(xray, canvas, width);
     drawMap(xray, canvas, layout, map, at());
     title.textContent = headName(choice);
@@ -20,8 +20,8 @@ function headLarge(xray, choice) {
     draw(frame.clientWidth);
   };
   const under = (event) => {
-    const from = Math.floor((event.offsetY - layout.gutter) / layout.size);
-    const to = Math.floor((event.offsetX - layout.gutter) / layout.size);
+    const from = Math.floor((event.offsetY - layout.top) / layout.size);
+    const to = Math.floor((event.offsetX - layout.left) / layout.size);
     if (map[from] && to >= 0 && to <= from) point(from, to);
   };
   canvas.addEventListener("pointermove", under);
@@ -54,55 +54,63 @@ function mapLayout(xray, canvas, width) {
   const n = xray.n_tokens;
   const context = canvas.getContext("2d");
   const family = getComputedStyle(canvas).fontFamily;
-  const longest = (font) => {
-    context.font = font;
-    return Math.max(...xray.ids.map((_, at) => context.measureText(shortened(xray.token(at))).width));
+  const lengths = (fontSize) => {
+    context.font = `${fontSize} ${family}`;
+    return xray.ids.map((_, at) => context.measureText(shortened(xray.token(at))).width);
   };
-  let gutter = Math.ceil(longest(`9px ${family}`)) + 8;
-  const size = Math.min(34, Math.max(9, Math.floor((width - gutter) / n)));
-  const font = `${Math.min(13, Math.max(9, size - 2))}px ${family}`;
-  gutter = Math.ceil(longest(font)) + 8;
-  const fitting = Math.min(size, Math.max(9, Math.floor((width - gutter) / n)));
-  return {size: fitting, gutter, font, side: gutter + n * fitting};
+  const fitting = (gutter) => Math.min(34, Math.max(9, Math.floor((width - gutter) / n)));
+  const fontSize = Math.min(13, Math.max(9, fitting(Math.max(...lengths("9px"))) - 2));
+  const labels = lengths(`${fontSize}px`);
+  const left = Math.ceil(Math.max(...labels)) + 8;
+  const size = fitting(left);
+  const top = Math.ceil(Math.max(...labels.map((length, at) => length - at * size))) + 6;
+  return {size, left, top, font: `${fontSize}px ${family}`};
 }
 
 const shortened = (text) => ([...text].length > 9 ? `${[...text].slice(0, 8).join("")}…` : text);
 
-function drawMap(xray, canvas, {size, gutter, font, side}, map, at) {
+function drawMap(xray, canvas, layout, map, at) {
+  const {size, left, top} = layout;
+  const context = sizedContext(canvas, left + xray.n_tokens * size + 2, top + xray.n_tokens * size + 2);
+  const [ink, accent] = [colour(canvas, "ink"), colour(canvas, "accent")];
+  const gap = size > 12 ? 1 : 0;
+  context.fillStyle = accent;
+  map.forEach((row, from) => row.forEach((weight, to) => {
+    context.globalAlpha = 0.05 + 0.95 * Math.sqrt(weight);
+    context.fillRect(left + to * size, top + from * size, size - gap, size - gap);
+  }));
+  context.globalAlpha = 1;
+  drawLabels(xray, context, layout, (chosen) => (chosen ? ink : colour(canvas, "faint")), at);
+  context.strokeStyle = ink;
+  context.lineWidth = 1.5;
+  context.strokeRect(left + at.to * size - 0.5, top + at.from * size - 0.5, size + 1 - gap, size + 1 - gap);
+}
+
+// A canvas of so many pixels of the page, as sharp as the screen.
+function sizedContext(canvas, width, height) {
   const scale = devicePixelRatio || 1;
-  canvas.width = canvas.height = Math.round(side * scale);
-  canvas.style.width = canvas.style.height = `${side}px`;
+  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
+  [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
   const context = canvas.getContext("2d");
-  const [raised, ink, accent, line, faint] = ["raised", "ink", "accent", "line", "faint"].map((name) => colour(canvas, name));
   context.scale(scale, scale);
+  return context;
+}
+
+// The tokens: who looks at the left of its row; who is looked at above the first cell of its column.
+function drawLabels(xray, context, {size, left, top, font}, tint, at) {
   context.font = font;
   context.textBaseline = "middle";
-  const gap = size > 12 ? 1 : 0;
-  map.forEach((row, from) => row.forEach((weight, to) => {
-    const [x, y] = [gutter + to * size, gutter + from * size];
-    context.fillStyle = raised;
-    context.fillRect(x, y, size - gap, size - gap);
-    context.globalAlpha = 0.05 + 0.95 * Math.sqrt(weight);
-    context.fillStyle = accent;
-    context.fillRect(x, y, size - gap, size - gap);
-    context.globalAlpha = 1;
-  }));
   xray.ids.forEach((_, position) => {
     const text = shortened(xray.token(position));
-    const middle = gutter + (position + 0.5) * size;
     context.textAlign = "right";
-    context.fillStyle = position === at.from ? ink : faint;
-    context.fillText(text, gutter - 5, middle);
+    context.fillStyle = tint(position === at.from);
+    context.fillText(text, left - 5, top + (position + 0.5) * size);
     context.save();
-    context.translate(middle, gutter + position * size - 4);
+    context.translate(left + (position + 0.5) * size, top + position * size - 4);
     context.rotate(-Math.PI / 2);
     context.textAlign = "left";
-    context.fillStyle = position === at.to ? ink : faint;
+    context.fillStyle = tint(position === at.to);
     context.fillText(text, 0, 0);
     context.restore();
   });
-  context.strokeStyle = line;
-  context.strokeStyle = ink;
-  context.lineWidth = 1.5;
-  context.strokeRect(gutter + at.to * size - 0.5, gutter + at.from * size - 0.5, size + 1 - gap, size + 1 - gap);
 }

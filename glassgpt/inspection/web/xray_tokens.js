@@ -23,7 +23,7 @@ function xrayTokens(xray, choice) {
 
 function summary(xray) {
   const n = xray.n_tokens;
-  const size = `${n} ${n === 1 ? "token" : "tokens"}, ${xray.n_layers} × ${xray.n_heads} heads`;
+  const size = `${counted(n, "token")}, ${counted(xray.n_layers, "layer")} of ${counted(xray.n_heads, "head")}`;
   if (n === 1) return make("p", {class: "faint"}, `${size}. One token has no next one, so there is no loss.`);
   const loss = xray.nats.reduce((sum, nats) => sum + nats, 0) / (n - 1);
   const first = xray.ranks.filter((rank) => rank === 1).length;
@@ -58,7 +58,7 @@ function tokenFlow(xray, choice, build) {
 
 // The bar below each token: how much the chosen one looks at it, as a share of the most it looks at any.
 function showLooks(xray, choice, buttons) {
-  const row = attentionMap(xray, choice.layer, choice.head)[choice.position];
+  const row = attentionMap(xray, choice)[choice.position];
   const most = Math.max(...row);
   buttons.forEach((button, position) => {
     const share = position < row.length && most > 0 ? row[position] / most : 0;
@@ -107,7 +107,7 @@ const likeliest = (xray, ids, shares, came) =>
   ids.slice(0, 8).map((id, at) => ({text: xray.text(id), share: shares[at], mark: id === came}));
 
 function looksAt(xray, choice) {
-  const row = attentionMap(xray, choice.layer, choice.head)[choice.position];
+  const row = attentionMap(xray, choice)[choice.position];
   const order = [...row.keys()].sort((one, other) => row[other] - row[one]).slice(0, 8);
   const rows = order.map((to) => ({text: xray.token(to), note: to, share: row[to]}));
   return panel(`Looks at · ${headName(choice).toLowerCase()}`, bars(rows, "look"));
@@ -118,7 +118,7 @@ function nearest(xray, position) {
     const cosine = xray.neighbour_cosines[position][at];
     return {text: xray.text(id), share: Math.max(0, cosine), said: cosine.toFixed(2)};
   });
-  return panel("Nearest in the embedding, by cosine", bars(rows, "near"));
+  return panel("Nearest embeddings, cosine", bars(rows, "near"));
 }
 
 const panel = (title, content) => make("div", {class: "xray-panel"}, make("h3", {}, title), content);
@@ -130,7 +130,7 @@ function bars(rows, kind = "") {
   return make("ul", {class: `xray-bars ${kind}`}, ...rows.map(({text, share, mark, note, said}) => {
     const bar = make("i");
     bar.style.width = `${(100 * share).toFixed(2)}%`;
-    const name = make("span", {class: "token", title: text}, text);
+    const name = make("span", {class: "token", title: text}, make("bdi", {}, text));
     if (note !== undefined) name.append(make("small", {}, ` ${note}`));
     return make("li", {class: mark ? "came" : null}, name, make("span", {}, bar), make("b", {}, said ?? percent(share)));
   }));
