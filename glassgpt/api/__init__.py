@@ -9,6 +9,7 @@
     code.py     a model or an optimiser of the user's own
     loaded.py   load(): a model to generate with and to measure, which is
                 gpt.py (the model and its tokenizer), native.py (in the native decoder), in_torch.py (in PyTorch)
+    inspected.py  GPT.inspect(): what the model does with a prompt
     export.py   export(): a model as a directory of its own, plain or quantised
     compare.py  compare(): which of several settings is better, if any
 

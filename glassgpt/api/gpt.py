@@ -28,6 +28,7 @@ from glassgpt.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from glassgpt.api.code import ModelMaker
+    from glassgpt.api.inspected import Inspected
     from glassgpt.data.shards import Ids
     from glassgpt.evaluation.bits_per_byte import Evaluation
     from glassgpt.generation.engine import Engine
@@ -286,6 +287,19 @@ class GPT:
         from glassgpt.text.corpus import Corpus
 
         return self.evaluate(Corpus.of([text])).bits_per_byte
+
+    def inspect(self, prompt: str = "", *, n_alternatives: int = 10, ablate: bool = True) -> "Inspected":
+        """What the model does with a prompt, as numpy arrays: `inspect(...).xray`, whose shapes are documented there.
+
+        T tokens, L layers, H heads, A = n_alternatives. Some of them: nats (T - 1,) of each next token, attention
+        (L, H, T, T), lens_ids (L + 1, T, A), the likeliest tokens after each layer, and head_ablation (L, H), by how
+        much the loss rises without a head. That takes most of the time; `ablate=False` leaves it out.
+        PyTorch computes it from the weights as they are rounded. An empty prompt is the token that begins a document.
+        Raises InputError for a prompt longer than the context, and for a model that is not built as GPTModel is.
+        """
+        from glassgpt.api.inspected import inspected
+
+        return inspected(self, prompt, n_alternatives, ablate)
 
     def _steps(self, prompt: str, max_new_tokens: int, sampling: Sampling | None, sequence: int) -> Iterator[Step]:
         ids, end = self.prompt_ids(prompt), self.tokenizer.end_of_text

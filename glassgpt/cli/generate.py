@@ -14,10 +14,11 @@ from cyclopts import Parameter
 from glassgpt.checkpoint.run import settings_of_run
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.process import interruptible_imports, say_which
+from glassgpt.cli.prompt import read_prompt
 from glassgpt.cli.words import WordWrap, command, printable, size
 from glassgpt.cli.writing import DEFAULT, Writing
 from glassgpt.config import Device, Dtype
-from glassgpt.settings import InputError, is_unicode
+from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
     from glassgpt.api.gpt import GPT
@@ -67,13 +68,7 @@ def generate(
         raise InputError(f"--num-samples is {num_samples}, but must be from 1 to {MOST_SAMPLES:,}")
     sampling = writing.sampling()
     writing.stop_strings()  # refuses what cannot be, before the model is loaded
-    if prompt == "-":
-        try:
-            prompt = sys.stdin.buffer.read().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"the prompt is not valid UTF-8 (at byte {error.start}): give it as UTF-8 text") from None
-    elif not is_unicode(prompt):
-        raise InputError("the prompt is not valid UTF-8: give it as UTF-8 text")
+    prompt = read_prompt(prompt)
 
     with interruptible_imports():
         from glassgpt.api.loaded import load

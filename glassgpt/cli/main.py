@@ -35,6 +35,7 @@ EPILOGUES = {
     "generate": {"help_epilogue": "Begin with: glassgpt generate --prompt \"Once upon a time\""},
     "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
+    "inspect": {"help_epilogue": "Begin with: glassgpt inspect --prompt \"Once upon a time\" --out page.html"},
     "export": {"help_epilogue": "Begin with: glassgpt export runs/book --quantize int8 --out book-int8"},
     "completion": {
         "help_epilogue": "~/.bashrc: eval \"$(glassgpt completion bash)\". ~/.zshrc, after compinit, the same for "
@@ -50,6 +51,7 @@ for order, (verb, place, summary) in enumerate((
     ("generate", "generate:generate", "Let a model write on from a prompt."),
     ("chat", "chat:chat", "Talk with a model, or let it go on with your text."),
     ("eval", "evaluate:evaluate", "Measure bits per byte, loss and perplexity over all of a text."),
+    ("inspect", "inspect:inspect", "Show what a model does with a prompt: tokens, attention, layers, heads."),
     ("export", "export:export", "Write a model as a directory of its own, plain or quantised."),
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),

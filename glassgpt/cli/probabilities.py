@@ -74,7 +74,7 @@ class TintedView:
         for n, token in numbered:
             style = level_of(token)[1]
             line = Text(f"{n:>4}  ")
-            line.append(_padded(visible(token.token), 14), style)
+            line.append(padded(visible(token.token), 14), style)
             line.append(f"  {token.probability:>11.1%}  {token.rank:>6,}  ")
             room = self.console.width - line.cell_len - 1
             line.append(_fitting([f"{visible(o.token)} {percent(o.probability)}" for o in token.alternatives], room))
@@ -94,7 +94,7 @@ class LinesView:
         """A line."""
         self.n += 1
         others = "  ".join(f"{visible(o.token):<8} {decimal(o.probability):<6}" for o in token.alternatives)
-        shown = _padded(visible(token.token), 14)
+        shown = padded(visible(token.token), 14)
         line = f"{self.n:>4}  {shown}  {decimal(token.probability):>7}  {token.rank:>6}  {others}"
         print(line + "\n", end="", flush=True)  # in one piece, which a Ctrl-C does not part from its end
 
@@ -125,7 +125,7 @@ def decimal(probability: float) -> str:
     return f"{probability:.4f}" if probability >= 0.0001 else f"{probability:.0e}"
 
 
-def _padded(text: str, width: int) -> str:
+def padded(text: str, width: int) -> str:
     """The text in `width` columns of a terminal, cut where it is longer."""
     if cell_len(text) > width:
         while cell_len(text) > width - 1:

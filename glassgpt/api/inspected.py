@@ -1,0 +1,48 @@
+"""A prompt and what a model does with it, with the texts of the tokens: what `GPT.inspect` gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glassgpt.inspection.xray import XRay, xray
+from glassgpt.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from glassgpt.api.gpt import GPT
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was seen, and how to write it."""
+
+    xray: XRay
+    """The numbers, as arrays whose shapes it documents."""
+    tokens: list[str]
+    """The text of each token of the prompt; bytes that are only a part of a character as \\xe2."""
+    text_of: Callable[[int], str]
+    """The same of any id."""
+    tokenizer: Tokenizer
+    about: dict[str, str]
+    """The model, in words."""
+
+    def page(self) -> str:
+        """All of it as one HTML file that needs no network, to be looked at in a browser."""
+        from glassgpt.inspection.xray_page import xray_page
+
+        return xray_page(self.xray, self.text_of, self.about)
+
+
+def inspected(gpt: "GPT", prompt: str, n_alternatives: int, ablate: bool) -> Inspected:
+    """See `GPT.inspect`."""
+    ids, config = gpt.prompt_ids(prompt), gpt.config
+    found = xray(gpt.model, ids, n_alternatives=n_alternatives, ablate=ablate)
+    about = {
+        "model": str(gpt.directory),
+        "architecture": config.architecture,
+        "layers": str(config.n_layers),
+        "heads": str(config.n_heads),
+        "width": str(config.embedding_dim),
+        "vocabulary": str(config.vocab_size),
+        "weights": gpt.dtype,
+    }
+    return Inspected(found, [gpt.token_text(token) for token in ids], gpt.token_text, gpt.tokenizer, about)
