@@ -114,9 +114,8 @@ def _values(found: "Inspected", layer: int | None, head: int | None) -> dict[str
     """The X-ray as plain values, ids also as texts; what is no number is null."""
     arrays = {name: value for name, value in vars(found.xray).items() if name != "attention"}
     values = {name: None if array is None else _plain(array.tolist()) for name, array in arrays.items()}
-    texts = {
-        name.replace("_ids", "_tokens"): _texts(values[name], found) for name in ("top_ids", "lens_ids", "neighbour_ids")
-    }
+    named = ("top_ids", "lens_ids", "neighbour_ids")
+    texts = {name.replace("_ids", "_tokens"): _texts(values[name], found) for name in named}
     about: dict[str, Any] = {**found.about, "tokens": found.tokens}
     if layer is not None:
         shown = found.xray.attention[layer] if head is None else found.xray.attention[layer, head]

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ SHADES = " ·░▒▓█"
 """From no attention to all: the limits below."""
 LIMITS = (0.01, 0.05, 0.15, 0.35, 0.65)
 KNOWN = "bold green"
+"""What the model will say in the end."""
+Written = Callable[[float], str]
 
 
 class InspectView:
@@ -104,7 +106,7 @@ class InspectView:
         self._title("Logit lens", "what it would say if it ended after this layer")
         self._line(Text.assemble(f"{'after':<{LABEL}}", *(padded(self.names[t], CELL - 1) + " " for t in places)))
         for row in self._some_layers(len(seen.lens_ids)):
-            line = Text(f"{'embedding' if row == 0 else f'layer {row - 1}':<{LABEL}}", "dim")
+            line = Text(self._layer_name(row), "dim")
             for t in places:
                 token, share = int(seen.lens_ids[row, t, 0]), percent(float(seen.lens_probabilities[row, t, 0]))
                 style = KNOWN if token == seen.top_ids[t, 0] else ""
@@ -121,14 +123,14 @@ class InspectView:
 
     def _scores(self) -> None:
         """The heads that do what heads are known for."""
-        seen, share = self.seen, {"n": BEST, "width": BAR - 2, "written": percent}
+        seen = self.seen
         self._title("Heads that look at", "and the share of their attention; 2.0 is layer 2, head 0")
         kinds = {
             "the token before": seen.previous_token,
             "the first token": seen.first_token,
             "what followed before": seen.induction,
         }
-        columns = {name: _bars(_named(scores), 1.0, **share) for name, scores in kinds.items()}
+        columns = {name: _bars(_named(scores), 1.0, BAR - 2, percent) for name, scores in kinds.items()}
         self._side_by_side({name: bars for name, bars in columns.items() if bars})
 
     def _ablation(self, heads: NDArray[np.float32]) -> None:
@@ -143,7 +145,7 @@ class InspectView:
         largest = {name: max((rise for _, rise in found), default=1.0) for name, found in rises.items()}
         self._side_by_side(
             {
-                name: _bars(found, max(largest[name], 1e-9), n=BEST, width=BAR - 4, written="{:+.3f}".format)
+                name: _bars(found, max(largest[name], 1e-9), BAR - 4, "{:+.3f}".format)
                 for name, found in rises.items()
             }
         )
@@ -154,21 +156,24 @@ class InspectView:
         stream, attention, feed_forward = (
             np.median(norms, axis=1) for norms in (seen.residual_norms, seen.attention_norms, seen.feed_forward_norms)
         )
-        rows = [("embedding", float(stream[0]), None, None)]
-        rows += [
-            (f"layer {layer}", float(stream[2 * layer + 2]), float(attention[layer]), float(feed_forward[layer]))
-            for layer in range(self.n_layers)
-        ]
+        nothing = np.array([np.nan])  # is added before the first block
+        columns = stream[::2], np.concatenate([nothing, attention]), np.concatenate([nothing, feed_forward])
         self._title("Length of the stream after it, and of what it adds", "median over the tokens")
         self._line(Text(f"{'':<{LABEL}}{'stream':<{BAR + 13}}{'attention':<{BAR + 13}}feed-forward", "dim"))
-        largest = [max(row[part] or 0.0 for row in rows) or 1.0 for part in (1, 2, 3)]
-        for name, *values in (rows[row] for row in self._some_layers(len(rows))):
-            line = Text(f"{name:<{LABEL}}", "dim")
-            for value, most in zip(values, largest):
-                cell = "" if value is None else f"{value:>8.2f} {_bar(value / most, BAR)}"
-                line.append(f"{cell:<{BAR + 13}}")
+        for row in self._some_layers(self.n_layers + 1):
+            line = Text(self._layer_name(row), "dim")
+            for column in columns:
+                value, most = float(column[row]), float(np.nanmax(column)) or 1.0
+                if value != value:
+                    continue
+                line.append(f"{value:>8.2f} ", "default")
+                line.append(f"{_bar(value / most, BAR):<{BAR + 4}}", "cyan")
             line.rstrip()
             self._line(line)
+
+    def _layer_name(self, row: int) -> str:
+        """Of a row that stands for the stream before block 0 or after a block."""
+        return f"{'embedding' if row == 0 else f'layer {row - 1}':<{LABEL}}"
 
     def _neighbours(self) -> None:
         """What lies beside the last tokens in the embedding."""
@@ -190,8 +195,9 @@ class InspectView:
         """The heads of one layer: what they do, and where the last token looks."""
         seen = self.seen
         self._title(f"Layer {layer}", f"where the last token, {self.names[-1]}, looks")
-        titles = f"{'head':<6}{'before':>7}{'first':>7}{'again':>7}" + ("" if self._rises is None else f"{'without':>9}")
-        self._line(Text(titles + "  at", "dim"))
+        titles = f"{'head':<6}{'before':>7}{'first':>7}{'again':>7}"
+        titles += "" if self._rises is None else f"{'without':>9}"
+        self._line(Text(titles + "  looks at", "dim"))
         for head in range(self.n_heads):
             scores = (seen.previous_token, seen.first_token, seen.induction)
             line = f"{head:<6}" + "".join(f"{_share(score[layer, head]):>7}" for score in scores)
@@ -211,9 +217,10 @@ class InspectView:
         n = min(self.length, self.console.width - 30)
         wide = 2 if 2 * n <= self.console.width - 30 else 1
         start = self.length - n
-        scores = ((name, float(score[layer, head])) for name, score in self._score_names())
-        self._title(f"Layer {layer}, head {head}", ", ".join(f"{name} {_share(score)}" for name, score in scores))
-        self._line(Text(f"a row looks at the tokens in the columns, {self._legend()}", "dim"))
+        scores = ", ".join(f"{name} {_share(score[layer, head])}" for name, score in self._score_names())
+        self._title(f"Layer {layer}, head {head}", scores)
+        legend = "  ".join(f"{shade} {limit:.0%}" for shade, limit in zip(SHADES[1:], LIMITS))
+        self._line(Text(f"each row looks at these columns: from {legend}", "dim"))
         for t in range(start, self.length):
             row = weights[t]
             cells = "".join(_shade(float(row[s])) * wide if s <= t else " " * wide for s in range(start, self.length))
@@ -225,12 +232,9 @@ class InspectView:
             self._line(line)
 
     def _score_names(self) -> Iterable[tuple[str, NDArray[np.float32]]]:
+        """The scores of all heads, by what they are called."""
         seen = self.seen
         return ("token before", seen.previous_token), ("first token", seen.first_token), ("induction", seen.induction)
-
-    def _legend(self) -> str:
-        pairs = zip(SHADES[1:], LIMITS)
-        return "  ".join(f"{shade} {limit:.0%}" for shade, limit in pairs)
 
     def _some_layers(self, n: int) -> list[int]:
         """The rows of a table of layers: all, or the first, the last, and some between."""
@@ -256,9 +260,9 @@ def _named(scores: NDArray[np.float32] | None, before: str = "") -> list[tuple[s
     return [(before + name, score) for name, score in places if np.isfinite(score)]
 
 
-def _bars(found: Sequence[tuple[str, float]], full: float, *, n: int, width: int, written) -> list[Text]:
+def _bars(found: Sequence[tuple[str, float]], full: float, width: int, written: Written) -> list[Text]:
     """The largest as bars, largest first."""
-    best = sorted(found, key=lambda entry: -entry[1])[:n]
+    best = sorted(found, key=lambda entry: -entry[1])[:BEST]
     names = max((len(name) for name, _ in best), default=0)
     return [
         Text.assemble(f"{name:<{names}} ", (f"{_bar(score / full, width):<{width}}", "cyan"), f" {written(score)}")
