@@ -11,7 +11,7 @@ from rich.text import Text
 
 from glassgpt.api.inspected import Inspected
 from glassgpt.cli.probabilities import LinesView, TintedView, padded, percent, visible
-from glassgpt.cli.words import number
+from glassgpt.cli.words import number, printable
 from glassgpt.generation.scored import Candidate, ScoredToken
 from glassgpt.text.stream import StreamDecoder
 
@@ -45,7 +45,7 @@ class InspectView:
         """Everything; or the heads of a layer; or where one head looks."""
         about, seen = self.found.about, self.seen
         shape = f"{number(self.n_layers, 'layer')} of {number(self.n_heads, 'head')}"
-        self._line(f"{about['model']}: {about['architecture']}, {shape}, {about['weights']}")
+        self._line(f"{printable(about['model'])}: {about['architecture']}, {shape}, {about['weights']}")
         if layer is not None and head is not None:
             return self._attention(layer, head)
         if layer is not None:
@@ -59,7 +59,7 @@ class InspectView:
             )
             self._tokens()
         else:
-            self._line("1 token, which has no next one: give a longer --prompt to see how it is predicted")
+            self._line("1 token, which has no next one to predict: a longer --prompt shows more")
         self._lens()
         self._scores()
         if seen.head_ablation is not None and self.length > 1:
@@ -82,7 +82,7 @@ class InspectView:
         """The prompt, tinted by how likely each token was, and a table; on a pipe a line each."""
         view = TintedView() if sys.stdout.isatty() else LinesView()
         text = StreamDecoder(self.found.tokenizer)
-        view.begins(text.feed([int(self.seen.ids[0])]))
+        view.begins(printable(text.feed([int(self.seen.ids[0])])))
         for token in self._scored():
             view.token(token)
             view.piece(text.feed([token.id]) if token.id < self.found.tokenizer.vocab_size else "")
@@ -183,7 +183,7 @@ class InspectView:
         self._title("Nearest in the embedding", "of the last tokens, with the cosine")
         for t in sorted([*shown.values()][:3]):
             near = zip(seen.neighbour_ids[t].tolist(), seen.neighbour_cosines[t].tolist())
-            line = f"{padded(self.names[t], LABEL)}"
+            line = f"{padded(self.names[t], LABEL - 1)} "
             for token, cosine in near:
                 part = f"{self.name(token)} {cosine:.2f}  "
                 if Text(line + part).cell_len > self.console.width:
@@ -203,7 +203,8 @@ class InspectView:
             line = f"{head:<6}" + "".join(f"{_share(score[layer, head]):>7}" for score in scores)
             line += "" if self._rises is None else f"{self._rises[layer, head]:>+9.3f}"
             looks = seen.attention[layer, head, -1]
-            for t in np.argsort(-looks, kind="stable")[:3].tolist():
+            n = max(1, (self.console.width - len(line)) // 17)
+            for t in np.argsort(-looks, kind="stable")[: min(n, BEST)].tolist():
                 line += f"  {padded(f'{t + 1} {self.names[t]}', 10)} {percent(float(looks[t])):>4}"
             self._line(line)
 

@@ -1,1 +1,1 @@
-"""Looking into what is there: what went wrong in a run."""
+"""Looking into what is there: what a model does with a prompt, and what went wrong in a run."""

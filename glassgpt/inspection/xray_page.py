@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from glassgpt.inspection.page import asset, page
 from glassgpt.inspection.xray import XRay
 
-PARTS = ("xray.js", "xray_tokens.js", "xray_heads.js", "xray_map.js", "xray_lens.js", "xray_norms.js", "xray_ablation.js")
+PARTS = "", "_tokens", "_heads", "_map", "_lens", "_norms", "_ablation"
+"""Of the script, xray*.js in web/: the whole, then its views."""
 START = 'showXray(document.getElementById("seen"), read("xray"), read("xray-attention"));\n'
 
 
 def xray_page(found: XRay, pieces: Callable[[int], str], about: Mapping[str, str]) -> str:
     """The page, one HTML file. `pieces` gives the text of a token.
 
-    `about` says what was looked at, in the order in which it is shown; its "model" is in the title.
+    `about` says what was looked at: "model" becomes the title, the rest is listed below it in its order.
     """
-    facts = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd></div>" for name, said in about.items())
     title = f"X-ray of {about['model']}" if "model" in about else "X-ray"
+    facts = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd></div>"
+        for name, said in about.items()
+        if name != "model"
+    )
     body = f'<h1>{html.escape(title)}</h1>\n<dl class="xray-about">{facts}</dl>\n<main id="seen"></main>'
     data = xray_data(found, pieces)
     return page(title, body=body, data=data, styles=xray_style(), scripts=xray_script() + START)
@@ -59,7 +64,7 @@ def xray_style() -> str:
 
 def xray_script() -> str:
     """The JavaScript that defines `showXray(container, data, attention)`."""
-    return "".join(map(asset, PARTS))
+    return "".join(asset(f"xray{part}.js") for part in PARTS)
 
 
 def _rounded(numbers: NDArray[np.float32] | None) -> Any:

@@ -38,9 +38,9 @@ def weights(run_directory: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "train", "compare", "generate", "eval", "export", "plan", "tokenizer", "tokenizer train",
-             "tokenizer encode", "tokenizer decode", "data", "data prepare", "data info", "data verify",
-             "doctor", "completion"]
+    "verb", ["", "train", "compare", "generate", "eval", "inspect", "export", "plan", "tokenizer",
+             "tokenizer train", "tokenizer encode", "tokenizer decode", "data",
+             "data prepare", "data info", "data verify", "doctor", "completion"]
 )  # fmt: skip
 def test_help_explains_without_importing_torch(verb: str) -> None:
     script = (

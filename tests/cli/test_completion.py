@@ -21,6 +21,7 @@ WORDS = [
     ("glassgpt tokenizer train --min", set()),
     ("glassgpt plan modern-", {"modern-tiny", "modern-mini", "modern-small", "modern-medium", "modern-large"}),
     ("glassgpt generate --device cu", {"cuda"}),
+    ("glassgpt inspect --lay", {"--layer"}),
 ]
 ASKED = """
 source {script}

@@ -38,28 +38,15 @@ function headGrid(xray, choice) {
   const shown = {score: scores[0], sorted: false};
   const grid = make("div", {class: "xray-grid", role: "group", "aria-label": "all heads"});
   const said = make("p", {class: "faint xray-caption"});
-  const heads = xray.previous_token.flatMap((row, layer) => row.map((_, head) => ({layer, head})));
-  for (const one of heads) one.button = headButton(xray, choice, one, () => said.replaceChildren(inWords(one)));
-  const inWords = ({layer, head}) => [headName({layer, head}), ...scores
-    .filter((score) => score.share(layer, head) !== null)
-    .map((score) => `${score.title} ${score.number(layer, head)}`)].join(" · ");
-  const paint = () => {
-    const names = ["raised", "ink", "accent", "warm", "good"];
-    const palette = Object.fromEntries(names.map((name) => [name, rgb(grid, name)]));
-    palette.shades = Uint32Array.from({length: 256}, (_, weight) =>
-      pixel(mix(palette.raised, palette.ink, Math.sqrt(weight / 255))));
-    for (const {layer, head, button} of heads) {
-      paintHead(xray, button.firstChild, layer, head, shown.score, palette);
-      button.title = inWords({layer, head});
-      button.setAttribute("aria-label", button.title);
-    }
-  };
   const strongest = make("div", {class: "xray-strongest"});
+  const heads = xray.induction.flatMap((row, layer) => row.map((_, head) => ({layer, head})));
+  for (const one of heads) one.button = headButton(xray, choice, one, scoresInWords(scores, one), said);
+  const paint = () => { if (grid.clientWidth) paintHeads(xray, grid, heads, shown.score); };
   const arrange = () => {
     arrangeHeads(xray, grid, heads, shown);
     said.textContent = shown.score.sentence;
     strongest.replaceChildren(...strongestHeads(heads, shown.score));
-    if (grid.clientWidth) paint();
+    paint();
   };
   const select = make("select", {onchange: () => { shown.score = scores[select.selectedIndex]; arrange(); }},
     ...scores.map((score) => make("option", {}, score.title)));
@@ -68,15 +55,16 @@ function headGrid(xray, choice) {
   walkWithArrows(grid, xray.n_heads, () => {})(heads[0].button);
   new ResizeObserver(paint).observe(grid);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-  choice.listen(() => {
-    for (const {layer, head, button} of heads) {
-      button.setAttribute("aria-pressed", layer === choice.layer && head === choice.head);
-    }
-  });
-  return make("div", {class: "xray-small"}, make("div", {class: "xray-controls"},
-    make("label", {class: "xray-control"}, "Colour by ", select),
-    make("label", {class: "xray-control"}, box, " strongest first")),
-  make("div", {class: "wide"}, grid), said, strongest);
+  return make("div", {class: "xray-small"},
+    make("div", {class: "xray-controls"}, make("label", {class: "xray-control"}, "Colour by ", select),
+      make("label", {class: "xray-control"}, box, " strongest first")),
+    make("div", {class: "wide"}, grid), said, strongest);
+}
+
+// "Layer 2, head 1 · previous-token 0.43 · …"
+function scoresInWords(scores, {layer, head}) {
+  const known = scores.filter((score) => score.share(layer, head) !== null);
+  return [headName({layer, head}), ...known.map((score) => `${score.title} ${score.number(layer, head)}`)].join(" · ");
 }
 
 // The heads with the highest scores, as bars.
@@ -94,14 +82,16 @@ function byStrength(heads, score) {
   return [...heads].sort((one, other) => strength(other) - strength(one));
 }
 
-function headButton(xray, choice, {layer, head}, tell) {
+// A head in small; what is `known` of it stands in `said` while it is pointed at. A second click lets it go.
+function headButton(xray, choice, {layer, head}, known, said) {
+  const tell = () => { said.textContent = known; };
+  const chosen = () => choice.layer === layer && choice.head === head;
+  const click = () => choice.set(chosen() ? {layer: null, head: null} : {layer, head});
   const canvas = make("canvas", {width: xray.n_tokens, height: xray.n_tokens});
-  const click = () => {
-    const again = choice.layer === layer && choice.head === head;
-    choice.set(again ? {layer: null, head: null} : {layer, head});
-  };
-  return make("button", {class: "xray-head", type: "button", onclick: click, onpointerenter: tell, onfocus: tell,
-    "data-layer": layer, "data-head": head}, canvas);
+  const button = make("button", {class: "xray-head", type: "button", title: known, "aria-label": known, onclick: click,
+    onpointerenter: tell, onfocus: tell, "data-layer": layer, "data-head": head}, canvas);
+  choice.listen(() => button.setAttribute("aria-pressed", chosen()));
+  return button;
 }
 
 // Buttons in rows of layers, or the strongest first.
@@ -114,6 +104,14 @@ function arrangeHeads(xray, grid, heads, {score, sorted}) {
   const corner = [label(""), ...Array.from({length: n}, (_, head) => label(head))];
   const row = (layer) => [label(layer), ...buttons.slice(layer * n, (layer + 1) * n)];
   grid.replaceChildren(...(sorted ? buttons : [...corner, ...Array.from({length: xray.n_layers}, (_, l) => row(l)).flat()]));
+}
+
+function paintHeads(xray, grid, heads, score) {
+  const names = ["raised", "ink", "accent", "warm", "good"];
+  const palette = Object.fromEntries(names.map((name) => [name, rgb(grid, name)]));
+  palette.shades = Uint32Array.from({length: 256}, (_, weight) =>
+    pixel(mix(palette.raised, palette.ink, Math.sqrt(weight / 255))));
+  for (const {layer, head, button} of heads) paintHead(xray, button.firstChild, layer, head, score, palette);
 }
 
 // One pixel a weight, below the diagonal; above it the colour of the score.

@@ -1,4 +1,5 @@
-// One head large: a square of cells with the tokens at both sides. The row of the chosen token is framed.
+// One head large: a square of cells with the tokens at both sides. Framed is the cell that is pointed at, else where
+// the chosen token looks most.
 function headLarge(xray, choice) {
   const title = make("h3");
   const said = make("p", {class: "xray-said", "aria-live": "polite"});
@@ -37,6 +38,7 @@ function headLarge(xray, choice) {
     const from = Math.min(Math.max(at().from + step[0], 0), xray.n_tokens - 1);
     point(from, Math.min(Math.max(at().to + step[1], 0), from));
   });
+  choice.listen(() => { if (choice.position !== cell.from) cell.from = null; });
   redraw(frame, choice, draw);
   return make("div", {class: "xray-large"}, make("div", {class: "xray-controls"}, title, headSelects(xray, choice)), said,
     frame, make("p", {class: "faint"}, "Rows look, columns are looked at; the darker, the more (square-root scale)."));

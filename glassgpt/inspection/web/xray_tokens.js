@@ -12,7 +12,7 @@ function xrayTokens(xray, choice) {
   const legend = make("div", {class: "xray-legend faint"},
     make("span", {class: "xray-scale"}), `surprise, 0 to ${SURPRISED} nats or more`,
     make("span", {class: "xray-bar"}), "where it looks");
-  const looks = make("label", {class: "xray-control"}, "It looks with ", headSelects(xray, choice));
+  const looks = make("span", {class: "xray-control"}, "It looks with ", headSelects(xray, choice));
   const lesson = "The model reads from left to right. Before each token it gave every token of its vocabulary a "
     + "probability of coming next; the tint is its surprise, −log of the probability of the one that came. Point at a "
     + "token, or walk with the arrow keys, to see what was expected there and which earlier tokens its attention looks "
