@@ -41,7 +41,7 @@ function headLarge(xray, choice) {
   choice.listen(() => { if (choice.position !== cell.from) cell.from = null; });
   redraw(frame, choice, draw);
   return make("div", {class: "xray-large"}, make("div", {class: "xray-controls"}, title, headSelects(xray, choice)), said,
-    frame, make("p", {class: "faint"}, "Rows look, columns are looked at; the darker, the more (square-root scale)."));
+    frame, make("p", {class: "faint"}, "Rows look, columns are looked at; the stronger the blue, the more (square-root scale)."));
 }
 
 const mostLookedAt = (row) => row.indexOf(Math.max(...row));
