@@ -18,9 +18,9 @@ from glassgpt.planning.activations import activation_bytes
 from glassgpt.planning.flops import flops_per_token
 from glassgpt.planning.memory import (
     cache_bytes_per_token,
-    checkpoint_bytes,
     optimizer_bytes,
     storage,
+    tensor_bytes,
     training_memory,
 )
 from glassgpt.planning.parameters import meanings_of_124m, parameters, shapes, total_parameters
@@ -207,7 +207,7 @@ def test_the_optimiser_keeps_what_was_planned(changes: dict[str, object], optim:
     planned = optimizer_bytes(config, optim_config)
     assert planned == sum(4 * tensor.numel() for name, tensor in kept.items() if not name.endswith("n_steps"))
     zeros = 3 * 32 * 3 if not changes else 0  # Hugging Face's GPT-2 has biases on query, key and value
-    assert checkpoint_bytes(config, optim=optim_config) == 4 * (total_parameters(config) + zeros) + planned
+    assert tensor_bytes(config, optim=optim_config) == 4 * (total_parameters(config) + zeros) + planned
 
 
 def test_accumulation_saves_activations() -> None:
@@ -221,11 +221,11 @@ def test_cache_and_checkpoint_of_gpt2_small() -> None:
     config = GPTConfig.from_dict(PRESETS["gpt2-small"])
     assert cache_bytes_per_token(config) == 2 * 12 * 768 * 4
     assert cache_bytes_per_token(config, 2) == 2 * 12 * 768 * 2
-    assert checkpoint_bytes(config, with_trainer=False) == 4 * 124_439_808
-    assert checkpoint_bytes(config) == 12 * 124_439_808
+    assert tensor_bytes(config, with_trainer=False) == 4 * 124_439_808
+    assert tensor_bytes(config) == 12 * 124_439_808
     without_bias = GPTConfig.from_dict(PRESETS["gpt2-small"] | {"qkv_bias": False})
-    with_zeros = checkpoint_bytes(without_bias, with_trainer=False)
-    assert with_zeros == checkpoint_bytes(config, with_trainer=False)
+    with_zeros = tensor_bytes(without_bias, with_trainer=False)
+    assert with_zeros == tensor_bytes(config, with_trainer=False)
 
 
 def test_flops_are_two_for_each_weight_and_twice_that_backward() -> None:
