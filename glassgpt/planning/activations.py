@@ -16,20 +16,23 @@ QUERIES = 256
 """That of `ops.attention`, which would import torch."""
 
 
-def activation_bytes(config: GPTConfig, n_sequences: int, dtype: str = "fp32", recompute: bool = False) -> int:
-    """What the forward pass keeps for the backward pass: exactly what autograd saves for `GPTModel.hidden`.
+def activation_bytes(
+    config: GPTConfig, n_sequences: int, dtype: str = "fp32", recompute: bool = False, fused: bool = False
+) -> int:
+    """What the forward pass keeps for the backward pass: on the CPU exactly what autograd saves for `GPTModel.hidden`.
 
-    In bf16 the residual stream, the norms and the noise of the first dropout are fp32 all the same. Where blocks are
-    recomputed, only what enters each of them is kept.
+    `fused`: attention is one kernel that keeps a number a query whatever the precision, as on a GPU. In bf16 the
+    residual stream, the norms and the noise of the first dropout are fp32 all the same. Where blocks are recomputed,
+    only what enters each of them is kept.
     """
     dim, dropout = config.embedding_dim, config.dropout_rate > 0
     tokens = n_sequences * config.context_length
-    block = FLOAT * tokens * dim if recompute else block_bytes(config, n_sequences, dtype)
-    masks = config.n_layers * config.context_length**2 if dropout and not recompute else 0
+    block = FLOAT * tokens * dim if recompute else block_bytes(config, n_sequences, dtype, fused)
+    masks = config.n_layers * config.context_length**2 if dropout and not recompute and not fused else 0
     return config.n_layers * block + masks + FLOAT * tokens * (2 + dim * dropout + _norm(config))
 
 
-def block_bytes(config: GPTConfig, n_sequences: int, dtype: str = "fp32") -> int:
+def block_bytes(config: GPTConfig, n_sequences: int, dtype: str = "fp32", fused: bool = False) -> int:
     """The same of one block, but for the masks of dropout, which the sequences share.
 
     With dropout on the CPU attention goes step by step and keeps, a head, three T x T matrices: the weights, the
@@ -40,16 +43,17 @@ def block_bytes(config: GPTConfig, n_sequences: int, dtype: str = "fp32") -> int
     query_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
 
     head_norms = 2 * (query_dim + kv_dim) + config.n_heads + config.n_kv_heads if config.qk_norm else 0
-    if dropout:  # keys and values are repeated for every query head
+    stepwise, blockwise = dropout and not fused, half and not dropout and not fused
+    if stepwise:  # keys and values are repeated for every query head
         attention = 4 * query_dim + 3 * config.n_heads * length
-    elif half:
+    elif blockwise:
         attention = 2 * query_dim + 2 * kv_dim
     else:  # the output has the layout of the queries; after a norm of heads it is copied back
         attention = (3 if config.qk_norm else 2) * query_dim + 2 * kv_dim + config.n_heads
     feed_forward = (4 if modern else 2) * inner
     noise = dim if dropout else 0  # before each shortcut
     elements = length * (2 * (dim + noise) + attention + feed_forward)  # of the precision of the products
-    if half and not dropout:  # of the weights; a block of queries meets the keys up to its last
+    if blockwise:  # of the weights; a block of queries meets the keys up to its last
         blocks, rest = divmod(length, QUERIES)
         elements += config.n_heads * (QUERIES**2 * blocks * (blocks + 1) // 2 + rest * length)
     return n_sequences * (FLOAT * length * (2 * _norm(config) + head_norms) + (2 if half else FLOAT) * elements)

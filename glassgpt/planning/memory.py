@@ -26,6 +26,9 @@ KERNELS = {"torch": 40 * 10**6, "native": 22 * 10**6}
 CHUNK, BLOCK, SLICE = 2**24, 2**20, 8192
 """Those of `ops.loss`, which would import torch."""
 
+CUDA = 6 * 10**8
+"""What CUDA and its libraries take of a GPU's memory, about."""
+
 HOLES = {"fp32": 1.27, "bf16": 1.4}
 """What passes through a step takes this much more of the heap than it holds, as blocks of different sizes leave holes:
 with two sizes of numbers more than with one (measured: 1.22 to 1.31, and 1.29 to 1.5)."""
@@ -147,6 +150,20 @@ def training_memory(
     parts |= {"activations": activations + at_once, "loss": loss, "kernel": kernel, "interpreter": interpreter}
     most = int(max(after_forward, begin_backward, end_backward))
     return parts | {"total": interpreter + kernel + weights + optimizer + most}
+
+
+def training_memory_on_gpu(config: GPTConfig, optim: OptimConfig) -> int:
+    """Bytes of training in bf16 on a GPU, computed and not measured: what is held where no block leaves a hole.
+
+    Attention goes in one kernel, which keeps a number a query; the rest is as on the CPU.
+    """
+    optimizer = optimizer_bytes(config, optim) + (_muon_workspace(config, optim) if optim.name == "muon" else 0)
+    sequences = optim.batch_size // optim.accumulation
+    tokens = sequences * config.context_length
+    logits = FLOAT * min(tokens, max(16, CHUNK // config.vocab_size)) * config.vocab_size
+    loss = logits + (FLOAT + 2) * config.vocab_size * config.embedding_dim
+    held = activation_bytes(config, sequences, "bf16", fused=True)
+    return CUDA + 2 * FLOAT * total_parameters(config) + optimizer + held + loss
 
 
 def _muon_workspace(config: GPTConfig, optim: OptimConfig) -> int:
