@@ -108,7 +108,8 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     assert here["measured"]
     assert here["how"] == "steps of this model"
     assert here["seconds_per_million_tokens"] == pytest.approx(1e6 / here["tokens_per_s"])
-    expected, report = (json.loads((own_folder / "runs/text" / f"{name}.json").read_text()) for name in ("plan", "report"))
+    written = own_folder / "runs/text"
+    expected, report = (json.loads((written / f"{name}.json").read_text()) for name in ("plan", "report"))
     assert set(expected) <= set(report)
     assert report["checkpoint_bytes"] == pytest.approx(expected["checkpoint_bytes"], rel=0.005)
 
