@@ -55,8 +55,6 @@ class GPTConfig:
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         for name in ("n_kv_heads", "head_dim", "feed_forward_dim"):
             _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "must be at least 0 (the usual)")
-        for name in ("vocab_size", "context_length", "embedding_dim", "n_kv_heads", "head_dim", "feed_forward_dim"):
-            _require(getattr(self, name) < 2**31, f"model.{name}", getattr(self, name), "must be below 2^31")
         _require(self.n_heads <= 2**16, "model.n_heads", self.n_heads, "must be at most 65,536")
         _require(self.n_layers <= 10_000, "model.n_layers", self.n_layers, "must be at most 10,000")
         _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "must be in [0, 1)")
@@ -73,6 +71,8 @@ class GPTConfig:
         self._settle("n_kv_heads", self.n_kv_heads or self.n_heads)
         self._settle("head_dim", self.head_dim or self.embedding_dim // self.n_heads)
         self._settle("feed_forward_dim", self.feed_forward_dim or inner)
+        for name in ("vocab_size", "context_length", "embedding_dim", "n_kv_heads", "head_dim", "feed_forward_dim"):
+            _require(getattr(self, name) < 2**31, f"model.{name}", getattr(self, name), "must be below 2^31")
         self._settle("qk_norm", modern if self.qk_norm is None else self.qk_norm)
         if self.n_heads % self.n_kv_heads:
             raise InputError(
@@ -194,7 +194,8 @@ class OptimConfig:
             _require(0 <= getattr(self, name) < 1, f"optim.{name}", getattr(self, name), "must be in [0, 1)")
         _require(self.eps > 0, "optim.eps", self.eps, "must be above 0")
         _require(self.grad_clip >= 0, "optim.grad_clip", self.grad_clip, "must be at least 0")
-        _require(self.batch_size >= 1, "optim.batch_size", self.batch_size, "must be at least 1")
+        rule = "must be at least 1 and at most 1,048,576 sequences"
+        _require(1 <= self.batch_size <= 2**20, "optim.batch_size", self.batch_size, rule)
         divides = self.accumulation >= 1 and self.batch_size % self.accumulation == 0
         _require(divides, "optim.accumulation", self.accumulation, f"must divide batch_size ({self.batch_size})")
 

@@ -57,7 +57,8 @@ def read(
     left = 60 * run.minutes - elapsed()
     choice = choose(facts, speed, left, given)
     if choice.seconds < left:
-        used = math.ceil((60 * run.minutes - left + choice.seconds) / 0.6) / 100
+        seconds = 60 * run.minutes - left + choice.seconds + 2 * minutes.LEAVING  # to prepare the text, and to leave
+        used = min(run.minutes, math.ceil(seconds / 0.6) / 100)
         notes.append(f"uses {used:g} of {run.minutes:g} minutes: more passes over this text would make it worse")
         run = dataclasses.replace(run, minutes=used)
     data = dataclasses.replace(data, tokenizer=choice.tokenizer)

@@ -5,13 +5,18 @@ from collections.abc import Callable
 
 from glassgpt.api.code import Code
 from glassgpt.config import RunConfig, Settings, parse_bytes
-from glassgpt.planning.fit import inside, least
+from glassgpt.planning.fit import inside, least, what_fits
 from glassgpt.planning.memory import INTERPRETER, training_memory
 from glassgpt.settings import InputError
-from glassgpt.training.metrics import physical_bytes, resident_bytes
+from glassgpt.training.machine_facts import usable_memory
+from glassgpt.training.metrics import resident_bytes
 
 COARSE = 2**26
 """What the process holds already is counted in steps of this many bytes, so that two runs with equal settings agree."""
+
+
+SAFE = 0.9
+"""Share of a machine's memory that advice may fill."""
 
 
 def within_memory(chosen: Settings, run: RunConfig, code: Code, in_torch: Callable[[], RunConfig]) -> Settings:
@@ -57,17 +62,10 @@ def memory_note(chosen: Settings) -> list[str]:
 
 
 def refuse_what_memory_cannot_hold(chosen: Settings) -> None:
-    """Raises InputError for a model whose training this machine cannot hold."""
-    model, optim, run, there = chosen.model, chosen.optim, chosen.run, physical_bytes()
+    """Raises InputError, which says what would fit, for a model whose training this machine cannot hold."""
+    model, optim, run, there = chosen.model, chosen.optim, chosen.run, usable_memory()
     needed = training_memory(model, optim, run)["total"]
     if run.device != "cpu" or there is None or needed <= there:
         return
-    fits = least(model, optim, dataclasses.replace(run, recompute=None)) <= 0.9 * there
-    advice = (
-        f"give --run.max-memory {0.9 * there / 1e9:.1f}GB, and less of it is kept at a time"
-        if fits
-        else "take a smaller model, a shorter --model.context-length or a larger machine"
-    )
-    raise InputError(
-        f"training this model needs {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f} GB: {advice}"
-    )
+    has = f"training this model needs {needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:.1f} GB"
+    raise InputError(f"{has}: {what_fits(model, optim, run, int(SAFE * there))}")

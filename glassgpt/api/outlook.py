@@ -83,7 +83,7 @@ class Outlook:
             tokens_per_s=start.batches.tokens_per_step / max(costs.step, 1e-9),
             bits_per_byte=score,
             memory_bytes=max(memory["total"], peak_bytes()),  # the probe has been there already
-            checkpoint_bytes=checkpoint_bytes(chosen.model, optim=chosen.optim),
+            checkpoint_bytes=checkpoint_bytes(chosen.model, optim=optim, tokenizer=_tokenizer_bytes(start)),
         )
 
 
@@ -139,6 +139,11 @@ def look_ahead(
         start = dataclasses.replace(start, plan=plan)
     assert start.plan is not None  # only a run of minutes waits for the clock
     return Outlook(start, start.plan, keeper, costs, n_validated)
+
+
+def _tokenizer_bytes(start: Start) -> int:
+    """Of its files, which every checkpoint has."""
+    return sum(len(content) for content in start.prepared.tokenizer.files().values())
 
 
 def _foreseen(plan_file: Path) -> float | None:

@@ -257,8 +257,10 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
 
     directory = start.directory
     if directory.best and directory.best != directory.checkpoint_path(progress.step):
-        model = load_model(directory.best, device=run.device, make_model=start.code.bare_model)
-        final = evaluate(model, validation, token_bytes, device=run.device)
+        best = load_model(directory.best, device=run.device, make_model=start.code.bare_model)
+        model.load_state_dict(best.state_dict())  # into what is there already: a second way to compute takes memory
+        del best
+        final = evaluate(model, validation, token_bytes, device=run.device, nats_of=nats_of)
     else:  # windows see only themselves, so the rest can be added to what was just measured
         final, rest = scores[-1], validation[n_validated - 1 :]
         if len(rest) > 1:

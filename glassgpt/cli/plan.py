@@ -1,28 +1,43 @@
-"""`glassgpt plan`: what a model is and costs, from its config alone; torch is needed for `--minutes` only."""
+"""`glassgpt plan`: what a model is and costs, from its config alone; torch is loaded to measure this machine only."""
 
+import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from glassgpt import settings
-from glassgpt.cli.process import began
-from glassgpt.cli.words import command, count, number, size
-from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, preset
+from glassgpt.cli.plan_tables import print_gpus, print_pace, print_plan
+from glassgpt.cli.process import began, interruptible_imports
+from glassgpt.cli.words import command
+from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, Settings, preset
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
-    from glassgpt.planning.plan import Plan
+    from glassgpt.api.pace import Pace
 
 COUNTS = ("run.dtype", "run.recompute", "run.kernel", "run.threads")
 """What of the sections `data` and `run` changes the memory of training."""
-BAR = 24
-"""Columns of a bar that stands for everything."""
+BATCH = {"batch_size": 4}
+"""Of a model that says nothing of its training."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is planned: a model, and as far as it is known how it is trained."""
+
+    name: str
+    model: GPTConfig
+    about: str = ""
+    """Where it came from, a line."""
+    optim: Mapping[str, Any] = dataclasses.field(default_factory=lambda: BATCH)
+    run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def plan(
@@ -30,10 +45,11 @@ def plan(
     /,
     *,
     minutes: float | None = None,
+    measure: bool = True,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     overrides: Annotated[dict[str, dict[str, str]] | None, Parameter(parse=False)] = None,
 ) -> int:
-    """Say what a model is and costs: parameters, storage, memory to train, arithmetic.
+    """Say what a model is and costs: parameters, storage, memory to train, arithmetic, time here and on GPUs.
 
     Any field can be changed, such as --model.n-layers 6, and what memory is counted for with --optim.batch-size 4,
     --optim.accumulation 2, --run.dtype bf16, --run.recompute and --run.kernel native.
@@ -45,6 +61,8 @@ def plan(
         `train --steps` takes for it, or with --minutes what that many minutes of `train` would train).
     minutes
         Time of a run on the text: says what would be trained in it on this machine, whose speed is measured.
+    measure
+        Measure a few steps of training on this machine, which takes some seconds.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
@@ -57,23 +75,37 @@ def plan(
         for field in given.get(section, {}):
             if f"{section}.{field}" not in COUNTS:
                 raise InputError(f"--{section}.{field} does not change what a model costs: leave it out")
-    name, config, about = _config(what, given.get("model", {}))
-    optim = settings.build(OptimConfig, {"batch_size": 4, **given.get("optim", {})}, "optim", OTHER_TOOLS)
-    run = settings.build(RunConfig, given.get("run", {}), "run", OTHER_TOOLS)
-    result = plan_of(config, optim, run)
+    found = _planned(what, given.get("model", {}))
+    optim = settings.build(OptimConfig, {**found.optim, **given.get("optim", {})}, "optim", OTHER_TOOLS)
+    asked = settings.build(RunConfig, {**found.run, **given.get("run", {})}, "run", OTHER_TOOLS)
+    run = dataclasses.replace(asked, threads=asked.threads or os.cpu_count() or 1)
+    result = plan_of(found.model, optim, run)
     if as_json:
-        print(json.dumps({"name": name, "model": config.to_dict()} | result.to_dict()))
+        pace = _pace(found.model, optim, asked) if measure else None
+        here = {"this_machine": pace.to_dict() if pace else None}
+        print(json.dumps({"name": found.name, "model": found.model.to_dict()} | result.to_dict() | here))
         return 0
-    _print(name, about, config, optim, run, result)
+    print_plan(found.name, found.about, found.model, optim, run, result)
     if what in ("gpt2-small", "gpt2-124m", "gpt2") and not given.get("model"):
         from glassgpt.planning.parameters import meanings_of_124m
 
         print('\n"124M" has four meanings')
         for meaning, n in meanings_of_124m().items():
             print(f"  {n:>12,}  {meaning}")
+    print_gpus(result)
+    if measure:
+        print("\nmeasuring this machine ...", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        print_pace(_pace(found.model, optim, asked), optim, found.model, result)
     print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
-    print(f"\nNext: {_next(what, name)}", file=sys.stderr)
+    print(f"\nNext: {_next(what, found.name)}", file=sys.stderr)
     return 0
+
+
+def _pace(model: GPTConfig, optim: OptimConfig, run: RunConfig) -> "Pace":
+    with interruptible_imports():
+        from glassgpt.api.pace import pace_here
+    return pace_here(model, optim, run)
 
 
 def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]], as_json: bool) -> int:
@@ -100,46 +132,15 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
         *choice.why,
         *foreseen.found.notes,
     ]
-    _print(text, "\n".join(about), model, optim, foreseen.run, result)
+    print_plan(text, "\n".join(about), model, optim, foreseen.run, result)
+    print_gpus(result)
     print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
     print(f"\nNext: {command('train', text, '--minutes', f'{minutes:g}')}", file=sys.stderr)
     return 0
 
 
-def _print(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan") -> None:
-    """The tables."""
-    total = sum(result.parameters.values())
-    shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
-    print(f"{name}: {config.architecture}, {shape}")
-    if about:
-        print(about)
-    print(f"\nParameters {total:>28,}")
-    for component, n in result.parameters.items():
-        print(f"  {component.replace('_', ' '):<22}{n:>15,}  {n / total:>6.1%}  {_bar(n / total)}")
-    print("\nStorage of the weights")
-    for precision, n_bytes in result.bytes.items():
-        share = n_bytes / result.bytes["fp32"]
-        print(f"  {precision:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(share)}")
-    print(f"  {'checkpoint to resume':<22}{result.checkpoint_bytes / 2**20:>12,.2f} MB")
-    memory = result.training_memory
-    how = f"{'bf16' if run.dtype == 'bf16' else 'fp32'}, {optim.name}"
-    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, {how}"
-    print(f"\nMemory to train ({batch}), at its peak {size(memory['total'])}")
-    for part, n_bytes in memory.items():
-        if part != "total":
-            share = n_bytes / memory["total"]
-            print(f"  {part:<22}{size(n_bytes):>15}  {share:>6.1%}  {_bar(min(1.0, share))}")
-    if (rest := 2 * memory["total"] - sum(memory.values())) > 0:
-        print(f"  {'PyTorch, and buffers':<22}{size(rest):>15}  {rest / memory['total']:>6.1%}")
-    flops = result.flops_per_token
-    print("\nA token")
-    print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")
-    print(f"  {'backward':<22}{count(flops['backward']):>15} FLOP")
-    print(f"  {'in the cache':<22}{size(result.cache_bytes_per_token):>15}")
-
-
-def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
-    """Name, config, and a line about where it came from."""
+def _planned(what: str, model: Mapping[str, Any]) -> Planned:
+    """What the user named, with the fields of `model` changed. Raises InputError."""
     path = Path(what)
     if not path.exists() and not glob_like(what):
         try:
@@ -148,7 +149,7 @@ def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
             if "/" not in what and not path.suffix and what != "pydoc":
                 raise InputError(f"{error} (a run, a model directory or a text will do as well)") from None
         else:
-            return what, GPTConfig.from_dict(values | dict(model)), ""
+            return Planned(what, GPTConfig.from_dict(values | dict(model)))
     if path.is_dir():
         from glassgpt.checkpoint.run import find_checkpoint
 
@@ -158,10 +159,7 @@ def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
             if not any(path.glob("*.txt")):
                 raise
         else:
-            from glassgpt.checkpoint.huggingface_config import load_config
-
-            values = load_config(found).to_dict()
-            return os.path.relpath(found), GPTConfig.from_dict(values | dict(model)), ""
+            return _planned_of_directory(found, model)
     from glassgpt.text.documents import read_documents
     from glassgpt.text.kinds import auto_spec, parse_spec
 
@@ -169,17 +167,27 @@ def _config(what: str, model: Mapping[str, Any]) -> tuple[str, GPTConfig, str]:
     spec = auto_spec(n_bytes)
     vocab_size = parse_spec(spec)[1] or 257
     values = PRESETS["modern-tiny"] | {"vocab_size": vocab_size} | dict(model)
-    return "modern-tiny", GPTConfig.from_dict(values), f"for {what}: {n_bytes:,} bytes, tokenizer {spec}"
+    about = f"for {what}: {n_bytes:,} bytes, tokenizer {spec}"
+    return Planned("modern-tiny", GPTConfig.from_dict(values), about)
+
+
+def _planned_of_directory(checkpoint: Path, model: Mapping[str, Any]) -> Planned:
+    """A model directory; one of a run is trained as the run was."""
+    from glassgpt.checkpoint.huggingface_config import load_config
+
+    name = os.path.relpath(checkpoint)
+    config = GPTConfig.from_dict(load_config(checkpoint).to_dict() | dict(model))
+    recorded = checkpoint.resolve().parent / "config.yaml"
+    if not recorded.is_file():
+        return Planned(name, config)
+    trained = Settings.from_dict(settings.read_yaml(recorded))
+    run = {field: getattr(trained.run, field) for field in (name.partition(".")[2] for name in COUNTS)}
+    return Planned(name, config, "trained as its run was", settings.to_dict(trained.optim), run)
 
 
 def glob_like(what: str) -> bool:
     """Whether it is a pattern of files."""
     return any(sign in what for sign in "*?[")
-
-
-def _bar(share: float) -> str:
-    eighths = round(share * BAR * 8)
-    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
 
 
 def _next(what: str, name: str) -> str:

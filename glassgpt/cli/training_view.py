@@ -7,6 +7,7 @@ plain lines (`PlainView`). Colours are few, so that they can be read on dark and
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -156,26 +157,24 @@ class PlainView:
 
     def finished(self, run: "Run") -> None:
         """The result, prediction beside measurement, and what to type next."""
-        predicted, measured = run.predicted, run.measured
-        foreseen = "" if predicted.bits_per_byte is None else f" (predicted {predicted.bits_per_byte:.2f})"
-        over = f": {duration(run.overrun)} over the budget, what came last took longer than foreseen"
-        over = over if run.overrun else ""
+        over = f"{duration(run.overrun)} over the budget: what came last took longer than foreseen"
         rows = [
             ("loss", self.curve(run)),
-            ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint){foreseen}"),
-            *self.compared(run),
-            ("time", f"{duration(measured.seconds)} (predicted {duration(predicted.seconds)}){over}"),
-            ("memory", f"{size(measured.memory_bytes)} (predicted {size(predicted.memory_bytes)})"),
-            ("checkpoint", f"{size(measured.checkpoint_bytes)} (predicted {size(predicted.checkpoint_bytes)})"),
+            ("bits per byte", f"{run.bits_per_byte:.4f} on all of the validation text (best checkpoint)"),
+            *self.counting(run),
+            *([("time", over)] if run.overrun else []),
             ("curve", str(shown(run.directory) / "loss.svg")),
             *([("report", f"{shown(run.report)}, to open in a browser")] if run.report else []),
         ]
         self.line()
         for name, value in rows:
             self.line("\n".join(wrapped(f"  {name:<14}{value}", self.width, INDENT + "    ")))
+        self.line()
+        for row in compared(run.predicted, run.measured):
+            self.line(row)
         self.line(f"\nNext: {command('generate', shown(run.directory), *self.trust)} --prompt \"Once upon a time\"")
 
-    def compared(self, run: "Run") -> list[tuple[str, str]]:
+    def counting(self, run: "Run") -> list[tuple[str, str]]:
         """What counting would have reached on the same text."""
         longest = max(run.ngrams, default=None)
         if longest is None:
@@ -266,6 +265,23 @@ class LiveView(PlainView):
                 self.print(row)
         last = self.losses.points[-1][1] if self.losses.points else math.nan
         return f"{self.losses.first:.3f} to {last:.3f} nats a token" if self.losses.first else ""
+
+
+def compared(predicted: "Costs", measured: "Costs") -> list[str]:
+    """What was predicted beside what was measured, and by how much that is more or less, as a table."""
+    rows = [f"  {'':<14}{'predicted':>14}{'measured':>14}"]
+    shapes: list[tuple[str, str, Callable[[float], str]]] = [
+        ("time", "seconds", duration), ("speed", "tokens_per_s", lambda n: f"{count(n)} tok/s"),
+        ("memory", "memory_bytes", size), ("checkpoint", "checkpoint_bytes", size),
+        ("bits per byte", "bits_per_byte", lambda n: f"{n:.3f}"),
+    ]  # fmt: skip
+    for name, field, written in shapes:
+        before, after = getattr(predicted, field), getattr(measured, field)
+        if not after:
+            continue
+        change = f"{after / before - 1:>+9.1%}" if before else ""
+        rows.append(f"  {name:<14}{written(before) if before else '-':>14}{written(after):>14}{change}")
+    return rows
 
 
 def _sample_lines(text: str, width: int) -> list[str]:

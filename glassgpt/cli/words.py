@@ -103,7 +103,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.8 s, 42 s, 4 min 20 s, 3 h 05 min, 2 d 3 h."""
+    """0.8 s, 42 s, 4 min 20 s, 3 h 05 min, 2 d 3 h, 12 years."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -113,7 +113,9 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    if whole < 1000 * 86400:
+        return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    return f"{count(seconds / 86400 / 365.25)} years"
 
 
 def clock_time(seconds_from_now: float) -> str:

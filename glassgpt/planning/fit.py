@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator
+from math import isqrt
 
-from glassgpt.config import GPTConfig, OptimConfig, RunConfig
+from glassgpt.config import PRESETS, GPTConfig, OptimConfig, RunConfig
 from glassgpt.planning.memory import INTERPRETER, training_memory
+from glassgpt.planning.parameters import total_parameters
 
 FED = 1024
 """Tokens at a time that keep matrix products busy: parts of fewer come after computing activations again."""
@@ -31,14 +33,57 @@ def least(config: GPTConfig, optim: OptimConfig, run: RunConfig, interpreter: in
     )
 
 
+def what_fits(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int) -> str:
+    """What to change of a model so that its training stays inside `limit` bytes, as the end of a sentence.
+
+    The smaller parts of the batch where these suffice, else a model of fewer layers, or the largest preset that fits.
+    """
+    free = dataclasses.replace(run, recompute=None)
+    if found := inside(config, optim, free, limit):
+        parts, settled = found
+        flags = f"--optim.accumulation {parts.accumulation}" * (parts.accumulation > optim.accumulation)
+        flags += " --run.recompute" * bool(settled.recompute)
+        micro = f"{parts.batch_size // parts.accumulation} x {config.context_length:,} tokens at a time"
+        return f"give {flags.strip()} ({micro}), or --run.max-memory {limit / 1e9:.1f}GB, and they are chosen"
+    layers = _most_layers(config, optim, free, limit)
+    fewer = [f"--model.n-layers {layers}"] * bool(layers)
+    presets = [name for name in PRESETS if _preset_fits(name, config, optim, free, limit)]
+    largest = max(presets, key=lambda name: total_parameters(GPTConfig.from_dict(PRESETS[name])), default=None)
+    sizes = " or ".join(fewer + [f"--preset {largest}"] * bool(largest))
+    if not sizes:
+        return "take a smaller --optim.batch-size, --model.context-length, --model.embedding-dim or vocabulary"
+    return f"the largest that fits is {sizes}, with --run.max-memory {limit / 1e9:.1f}GB"
+
+
+def _most_layers(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int) -> int:
+    """The most layers of this width that fit; 0 where not even one does."""
+    fit, too_many = 0, config.n_layers
+    while too_many - fit > 1:
+        middle = (fit + too_many) // 2
+        shallower = dataclasses.replace(config, n_layers=middle)
+        fit, too_many = (middle, too_many) if inside(shallower, optim, run, limit) else (fit, middle)
+    return fit
+
+
+def _preset_fits(name: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int) -> bool:
+    """Whether a preset of the same architecture does, with this vocabulary and context."""
+    kept = {"vocab_size": config.vocab_size, "context_length": config.context_length}
+    preset = GPTConfig.from_dict(PRESETS[name] | kept)
+    return preset.architecture == config.architecture and inside(preset, optim, run, limit) is not None
+
+
+def _divisors(n: int) -> list[int]:
+    small = [d for d in range(1, isqrt(n) + 1) if n % d == 0]
+    return sorted({*small, *(n // d for d in small)})
+
+
 def _candidates(config: GPTConfig, optim: OptimConfig, run: RunConfig) -> Iterator[tuple[OptimConfig, RunConfig]]:
     """From the fastest to the most frugal."""
     kept, again = (dataclasses.replace(run, recompute=wanted) for wanted in (False, True))
     if run.kernel == "native":  # it has few activations and takes some sequences at a time as it is
         yield optim, kept
         return
-    divisors = [n for n in range(optim.accumulation, optim.batch_size + 1) if optim.batch_size % n == 0]
-    every = [dataclasses.replace(optim, accumulation=n) for n in divisors]
+    every = [dataclasses.replace(optim, accumulation=n) for n in _divisors(optim.batch_size) if n >= optim.accumulation]
     fed = [parts for parts in every if config.context_length * optim.batch_size // parts.accumulation >= FED]
     if not run.recompute:
         yield from ((parts, kept) for parts in (every if run.recompute is False else fed or every[:1]))

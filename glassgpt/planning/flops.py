@@ -11,15 +11,13 @@ gradient of the input, one the weight's.
 from math import prod
 
 from glassgpt.config import GPTConfig
-from glassgpt.planning.parameters import shapes
+from glassgpt.planning.parameters import block_matrices
 
 
 def flops_per_token(config: GPTConfig, context: int | None = None) -> dict[str, int]:
     """{"forward", "backward"} for one token among `context` positions (default: the whole context_length)."""
-    listed = shapes(config)
-    matrices = [shape for part in ("attention", "feed_forward") for shape in listed[part] if len(shape) == 2]
     head = config.vocab_size * config.embedding_dim  # multiplies, tied or not
-    weights = sum(map(prod, matrices)) + head
+    weights = config.n_layers * sum(map(prod, block_matrices(config))) + head
     positions = config.context_length if context is None else context
     attention = 2 * config.n_layers * config.n_heads * config.head_dim * positions
     forward = 2 * (weights + attention)
@@ -31,6 +29,5 @@ def muon_flops(config: GPTConfig, iterations: int) -> int:
 
     With r the smaller and c the larger side, an iteration multiplies r x c by c x r, r x r by r x r and r x r by r x c.
     """
-    listed = shapes(config)
-    sides = [sorted(shape) for part in ("attention", "feed_forward") for shape in listed[part] if len(shape) == 2]
-    return iterations * sum(4 * r * r * c + 2 * r**3 for r, c in sides)
+    sides = map(sorted, block_matrices(config))
+    return iterations * config.n_layers * sum(4 * r * r * c + 2 * r**3 for r, c in sides)

@@ -8,20 +8,34 @@ from math import ceil, prod
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 from glassgpt.planning.activations import FLOAT, activation_bytes, block_bytes, native_step
-from glassgpt.planning.parameters import shapes, total_parameters
+from glassgpt.planning.parameters import block_matrices, block_shapes, shapes, total_parameters
+
+SETTINGS_BYTES, TENSOR_BYTES, TOKEN_BYTES = 2500, 125, 36
+"""In a checkpoint: JSON files but the tokenizer's; name, shape and place of a tensor; a token and how it is merged."""
 
 GROUP = 32
 """Weights of a row that share one scale, where they are quantised."""
 
-INTERPRETER = 300 * 2**20
-"""What a process holds besides the model: Python, numpy, torch and the buffers of its kernels (measured)."""
+INTERPRETER = 260 * 2**20
+"""What a process holds before the model: Python, numpy, torch and a small text (measured)."""
+
+KERNELS = {"torch": 40 * 10**6, "native": 22 * 10**6}
+"""What comes with the first step: code of PyTorch that is read in when it is first used, space that its kernels work in
+(measured on models of next to no size; with the native step PyTorch still writes the samples)."""
 
 CHUNK, BLOCK, SLICE = 2**24, 2**20, 8192
 """Those of `ops.loss`, which would import torch."""
 
-HOLES, HOLES_RECOMPUTING = 1.35, 1.7
-"""What passes through a step takes this much more of the heap than it holds, as blocks of different sizes leave holes
-(measured: 1.3 to 1.4, and up to 1.8 where much is made and freed within each block)."""
+CUDA = 6 * 10**8
+"""What CUDA and its libraries take of a GPU's memory, about."""
+
+HOLES = {"fp32": 1.27, "bf16": 1.4}
+"""What passes through a step takes this much more of the heap than it holds, as blocks of different sizes leave holes:
+with two sizes of numbers more than with one (measured: 1.22 to 1.31, and 1.29 to 1.5)."""
+
+HOLES_RECOMPUTING, HOLES_IN_PARTS = 1.7, 1.8
+"""The same where much is made and freed within each block (1.4 to 1.7), and where the gradients of earlier parts of the
+batch lie between what later parts free (1.6 to 2.0, another each time)."""
 
 
 def storage(config: GPTConfig) -> dict[str, int]:
@@ -51,22 +65,39 @@ def optimizer_bytes(config: GPTConfig, optim: OptimConfig) -> int:
     """
     moments = 2 * total_parameters(config)
     if optim.name == "muon":
-        hidden = _hidden_matrices(config)
-        moments -= sum(map(prod, hidden)) - (sum(rows for rows, _ in hidden) if optim.muon_normalise_rows else 0)
+        hidden = block_matrices(config)
+        rows = sum(rows for rows, _ in hidden) if optim.muon_normalise_rows else 0
+        moments -= config.n_layers * (sum(map(prod, hidden)) - rows)
     return FLOAT * (moments + (total_parameters(config) if optim.average_share else 0))
 
 
-def checkpoint_bytes(config: GPTConfig, with_trainer: bool = True, optim: OptimConfig | None = None) -> int:
-    """Size of a checkpoint on disk, but for the tokenizer and a few kilobytes of headers.
+def tensor_bytes(config: GPTConfig, with_trainer: bool = True, optim: OptimConfig | None = None) -> int:
+    """The tensors in a checkpoint: weights in fp32 and, to go on training, the optimiser's state (None: AdamW's).
 
-    Weights in fp32 and, to go on training, the state of the optimiser (None: AdamW's). Hugging Face's GPT-2 always
-    has a bias on query, key and value, so where ours has none, zeros are written.
+    Hugging Face's GPT-2 always has a bias on query, key and value, so where ours has none, zeros are written.
     """
     biasless = config.architecture == "gpt2" and not config.qkv_bias
     zeros = 3 * config.embedding_dim * config.n_layers if biasless else 0
-    return FLOAT * (total_parameters(config) + zeros) + (
-        optimizer_bytes(config, optim or OptimConfig()) if with_trainer else 0
-    )
+    state = optimizer_bytes(config, optim or OptimConfig()) if with_trainer else 0
+    return FLOAT * (total_parameters(config) + zeros) + state
+
+
+def checkpoint_bytes(
+    config: GPTConfig, with_trainer: bool = True, optim: OptimConfig | None = None, tokenizer: int | None = None
+) -> int:
+    """Size of a checkpoint on disk, a directory: its tensors, what describes them, and its tokenizer.
+
+    `tokenizer` is the size of the tokenizer's files (None: about that of so many tokens).
+    """
+    block = block_shapes(config)
+    n_tensors = config.n_layers * sum(map(len, block.values())) + 4
+    if with_trainer:
+        averaged = optim is not None and optim.average_share > 0
+        matrices = config.n_layers * len(block_matrices(config)) if optim and optim.name == "muon" else 0
+        n_tensors += (2 + averaged) * n_tensors - matrices
+    files = SETTINGS_BYTES + TENSOR_BYTES * n_tensors
+    tokens = TOKEN_BYTES * config.vocab_size if tokenizer is None else tokenizer
+    return tensor_bytes(config, with_trainer, optim) + files + tokens
 
 
 def cache_bytes_per_token(config: GPTConfig, bytes_per_value: int = 4) -> int:
@@ -89,7 +120,8 @@ def training_memory(
     optimizer = optimizer_bytes(config, optim) + (_muon_workspace(config, optim) if optim.name == "muon" else 0)
     parts = {"weights": weights, "gradients": weights, "optimizer": optimizer}
     if run.kernel == "native":
-        parts |= native_step(config, run) | {"interpreter": interpreter}
+        native = native_step(config, run)
+        parts |= native | {"kernel": native["kernel"] + KERNELS["native"], "interpreter": interpreter}
         return parts | {"total": sum(parts.values())}
 
     bytes_each = 2 if run.dtype == "bf16" else FLOAT
@@ -99,31 +131,43 @@ def training_memory(
     activations = activation_bytes(config, sequences, run.dtype, bool(run.recompute))
     # The chunked loss: a chunk of logits, some blocks of it in fp32, the hidden vectors and their gradient, a slice
     # of the head's gradient and all of it; in bf16 the head's weights as well.
-    logits = bytes_each * min(tokens, max(16, CHUNK // config.vocab_size)) * config.vocab_size
+    n_logits = min(tokens, max(16, CHUNK // config.vocab_size)) * config.vocab_size
     slices = bytes_each * config.embedding_dim * (2 * tokens + min(config.vocab_size, SLICE))
-    loss = FLOAT * head + logits + 3 * FLOAT * BLOCK + slices + (2 * head if run.dtype == "bf16" else 0)
+    loss = FLOAT * head + bytes_each * n_logits + 3 * FLOAT * min(BLOCK, n_logits) + slices
+    loss += 2 * head if run.dtype == "bf16" else 0
 
-    holes, earlier = HOLES, weights if optim.accumulation > 1 else 0  # gradients of the parts before this one
+    holes, earlier = HOLES["bf16" if run.dtype == "bf16" else "fp32"], 0
     at_once = 0  # what a block that is computed again holds: its activations and their gradients
+    if optim.accumulation > 1:  # gradients of the parts before this one
+        holes, earlier = HOLES_IN_PARTS, weights
     if run.recompute:
-        holes, at_once = HOLES_RECOMPUTING, int(2.2 * block_bytes(config, sequences, run.dtype))
+        holes, at_once = max(holes, HOLES_RECOMPUTING), int(2.2 * block_bytes(config, sequences, run.dtype))
     after_forward = earlier + holes * (activations + loss)
     begin_backward = earlier + holes * (activations + at_once + FLOAT * head)
     # At the end all gradients are there; a second one of the head waits beside the sum of the parts before.
     end_backward = weights + holes * (at_once + (FLOAT * head if optim.accumulation > 1 else 0.15 * weights))
-    parts |= {"activations": activations + at_once, "loss": loss, "interpreter": interpreter}
+    kernel = KERNELS["torch"]
+    parts |= {"activations": activations + at_once, "loss": loss, "kernel": kernel, "interpreter": interpreter}
     most = int(max(after_forward, begin_backward, end_backward))
-    return parts | {"total": interpreter + weights + optimizer + most}
+    return parts | {"total": interpreter + kernel + weights + optimizer + most}
 
 
-def _hidden_matrices(config: GPTConfig) -> list[tuple[int, int]]:
-    """Shapes of what Muon updates: the matrices in the blocks."""
-    by_component = shapes(config)
-    return [(s[0], s[1]) for s in by_component["attention"] + by_component["feed_forward"] if len(s) == 2]
+def training_memory_on_gpu(config: GPTConfig, optim: OptimConfig) -> int:
+    """Bytes of training in bf16 on a GPU, computed and not measured: what is held where no block leaves a hole.
+
+    Attention goes in one kernel, which keeps a number a query; the rest is as on the CPU.
+    """
+    optimizer = optimizer_bytes(config, optim) + (_muon_workspace(config, optim) if optim.name == "muon" else 0)
+    sequences = optim.batch_size // optim.accumulation
+    tokens = sequences * config.context_length
+    logits = FLOAT * min(tokens, max(16, CHUNK // config.vocab_size)) * config.vocab_size
+    loss = logits + (FLOAT + 2) * config.vocab_size * config.embedding_dim
+    held = activation_bytes(config, sequences, "bf16", fused=True)
+    return CUDA + 2 * FLOAT * total_parameters(config) + optimizer + held + loss
 
 
 def _muon_workspace(config: GPTConfig, optim: OptimConfig) -> int:
     """What a step of Muon works in: up to 2^22 numbers at a time or one matrix, once in fp32, four times in its own."""
-    sizes = [rows * columns for rows, columns in _hidden_matrices(config)]
-    together = min(sum(sizes), max(2**22, *sizes))
+    sizes = [*map(prod, block_matrices(config))]
+    together = min(config.n_layers * sum(sizes), max(2**22, *sizes))
     return together * (FLOAT + 4 * (2 if optim.muon_dtype == "bf16" else FLOAT))

@@ -7,13 +7,11 @@ from glassgpt.config import PRESETS, GPTConfig
 Shape = tuple[int, ...]
 
 
-def shapes(config: GPTConfig) -> dict[str, list[Shape]]:
-    """The shape of every parameter of GPTModel by component; a shared one is listed at the embedding."""
+def block_shapes(config: GPTConfig) -> dict[str, list[Shape]]:
+    """The shape of every parameter of one block, by component."""
     modern = config.architecture == "modern"
     dim, inner = config.embedding_dim, config.feed_forward_dim
     query_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    # RMSNorm has a scale, LayerNorm a shift as well.
-    norm: list[Shape] = [(dim,)] if modern else [(dim,), (dim,)]
 
     attention: list[Shape] = [(query_dim, dim), (kv_dim, dim), (kv_dim, dim), (dim, query_dim)]
     if config.qkv_bias:
@@ -23,20 +21,48 @@ def shapes(config: GPTConfig) -> dict[str, list[Shape]]:
     feed_forward: list[Shape] = [(inner, dim), (dim, inner)]
     feed_forward += [(inner, dim)] if modern else [(inner,), (dim,)]
     head_norms: list[Shape] = [(config.head_dim,), (config.head_dim,)] if config.qk_norm else []
+    return {"attention": attention, "feed_forward": feed_forward, "norms": 2 * _norm(config) + head_norms}
 
-    return {
-        "token_embedding": [(config.vocab_size, dim)],
-        "position_embedding": [] if modern else [(config.context_length, dim)],
-        "attention": attention * config.n_layers,
-        "feed_forward": feed_forward * config.n_layers,
-        "norms": (2 * norm + head_norms) * config.n_layers + norm,
-        "output_head": [] if config.tie_embeddings else [(config.vocab_size, dim)],
-    }
+
+def block_matrices(config: GPTConfig) -> list[tuple[int, int]]:
+    """The shapes of the matrices of one block, which multiply each token and which Muon updates."""
+    listed = block_shapes(config)
+    every = listed["attention"] + listed["feed_forward"]
+    return [(shape[0], shape[1]) for shape in every if len(shape) == 2]
+
+
+def shapes(config: GPTConfig) -> dict[str, list[Shape]]:
+    """The shape of every parameter of GPTModel by component; a shared one is listed at the embedding."""
+    ends, block = _end_shapes(config), block_shapes(config)
+    return {component: block.get(component, []) * config.n_layers + listed for component, listed in ends.items()}
 
 
 def parameters(config: GPTConfig) -> dict[str, int]:
     """Component -> number of parameters; a tied output head has none of its own."""
-    return {component: sum(map(prod, listed)) for component, listed in shapes(config).items()}
+    block = {component: sum(map(prod, listed)) for component, listed in block_shapes(config).items()}
+    return {
+        component: config.n_layers * block.get(component, 0) + sum(map(prod, listed))
+        for component, listed in _end_shapes(config).items()
+    }
+
+
+def _end_shapes(config: GPTConfig) -> dict[str, list[Shape]]:
+    """Those outside the blocks, of every component."""
+    dim, modern = config.embedding_dim, config.architecture == "modern"
+    return {
+        "token_embedding": [(config.vocab_size, dim)],
+        "position_embedding": [] if modern else [(config.context_length, dim)],
+        "attention": [],
+        "feed_forward": [],
+        "norms": _norm(config),
+        "output_head": [] if config.tie_embeddings else [(config.vocab_size, dim)],
+    }
+
+
+def _norm(config: GPTConfig) -> list[Shape]:
+    """RMSNorm has a scale, LayerNorm a shift as well."""
+    scale: Shape = (config.embedding_dim,)
+    return [scale] if config.architecture == "modern" else [scale, scale]
 
 
 def total_parameters(config: GPTConfig) -> int:

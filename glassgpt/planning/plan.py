@@ -1,11 +1,13 @@
 """One answer to "what is this model and what does it cost?", from its config alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.planning import flops, memory, parameters
+from glassgpt.planning.gpus import UTILISATION, OnGpu, on_gpus
+from glassgpt.planning.optimal import ComputeOptimal, compute_optimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,9 @@ class Plan:
     cache_bytes_per_token: int
     flops_per_token: dict[str, int]
     """Forward and backward, at the full context."""
+    compute_optimal: ComputeOptimal
+    gpus: list[OnGpu]
+    """Training on GPUs, computed from their data sheets."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `glassgpt plan --json` prints them."""
@@ -34,6 +39,9 @@ class Plan:
             "checkpoint_bytes": self.checkpoint_bytes,
             "cache_bytes_per_token": self.cache_bytes_per_token,
             "flops_per_token": self.flops_per_token,
+            "compute_optimal": asdict(self.compute_optimal),
+            "gpu_utilisation": UTILISATION,
+            "gpus": [found.to_dict() for found in self.gpus],
         }
 
 
@@ -55,4 +63,6 @@ def plan(
         checkpoint_bytes=memory.checkpoint_bytes(config, optim=optim),
         cache_bytes_per_token=memory.cache_bytes_per_token(config),
         flops_per_token=flops.flops_per_token(config),
+        compute_optimal=compute_optimal(config),
+        gpus=on_gpus(config, optim),
     )

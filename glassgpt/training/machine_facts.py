@@ -75,6 +75,11 @@ def memory_free() -> int | None:
     return _least(_meminfo().get("MemAvailable"), group_limits()[2])
 
 
+def usable_memory() -> int | None:
+    """Bytes of this machine's memory that its control group allows; None where the system does not tell."""
+    return _least(physical_bytes(), group_limits()[1])
+
+
 def disk_of(path: Path) -> Disk:
     """The room where `path` is, or would be made."""
     place = path.expanduser().absolute()

@@ -67,12 +67,17 @@ def speed_of(model: GPTConfig, run: RunConfig) -> Speed:
     `machine_speed` knows models of up to a few hundred columns; of wider ones it says too little.
     """
     torch.set_num_threads(run.threads)
-    context_length = min(512, model.context_length)
-    part = dataclasses.replace(
-        model, n_layers=min(2, model.n_layers), context_length=context_length, vocab_size=min(4096, model.vocab_size)
-    )
-    seconds, flops = _step(part, 512 // context_length, run, n_steps=3)
+    part = slice_of(model)
+    seconds, flops = _step(part, 512 // part.context_length, run, n_steps=3)
     return Speed(flops_per_s=flops / seconds, seconds_per_layer=0.0)
+
+
+def slice_of(model: GPTConfig) -> GPTConfig:
+    """Two layers of it, with a context and a vocabulary that cost little."""
+    context_length, vocab_size = min(512, model.context_length), min(4096, model.vocab_size)
+    return dataclasses.replace(
+        model, n_layers=min(2, model.n_layers), context_length=context_length, vocab_size=vocab_size
+    )
 
 
 def _step(config: GPTConfig, batch_size: int, run: RunConfig, n_steps: int) -> tuple[float, int]:

@@ -57,7 +57,7 @@ def test_help_explains_without_importing_torch(verb: str) -> None:
 def test_what_needs_no_torch_does_not_import_it() -> None:
     script = (
         "import sys, glassgpt, glassgpt.settings, glassgpt.config, glassgpt.text.kinds, glassgpt.planning.plan; "
-        "from glassgpt.cli.main import run; run(['plan', 'gpt2-small']); "
+        "from glassgpt.cli.main import run; run(['plan', 'gpt2-small', '--no-measure']); "
         "run(['tokenizer', 'encode', 'gpt2', 'Hello']); assert 'torch' not in sys.modules"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -104,6 +104,14 @@ def test_train_generate_eval_and_plan_print_one_json_object_and_nothing_else(own
     assert planned["parameters"]["total"] == trained["parameters"]
     assert {"by_component", "total"} <= set(planned["parameters"])
     assert {"bytes", "training_memory_bytes", "flops_per_token"} <= set(planned)
+    here = planned["this_machine"]
+    assert here["measured"]
+    assert here["how"] == "steps of this model"
+    assert here["seconds_per_million_tokens"] == pytest.approx(1e6 / here["tokens_per_s"])
+    written = own_folder / "runs/text"
+    expected, report = (json.loads((written / f"{name}.json").read_text()) for name in ("plan", "report"))
+    assert set(expected) <= set(report)
+    assert report["checkpoint_bytes"] == pytest.approx(expected["checkpoint_bytes"], rel=0.005)
 
 
 @pytest.mark.thorough

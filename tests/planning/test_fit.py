@@ -1,7 +1,10 @@
+import re
+import shlex
+
 import pytest
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
-from glassgpt.planning.fit import inside, least
+from glassgpt.planning.fit import inside, least, what_fits
 from glassgpt.planning.memory import training_memory
 
 MODEL = GPTConfig.from_dict(preset("gpt2-small") | {"context_length": 512, "dropout_rate": 0.0})
@@ -47,3 +50,33 @@ def test_recomputing_takes_less_than_keeping(dtype: str) -> None:
     kept, again = (training_memory(MODEL, OPTIM, RunConfig(dtype=dtype, recompute=r)) for r in (False, True))
     assert again["activations"] < kept["activations"] / 3
     assert again["total"] < kept["total"]
+
+
+def test_advice_is_followed_and_fits() -> None:
+    limit = total(2, False)
+    advice = what_fits(MODEL, OPTIM, RUN, limit)
+    assert advice.startswith("give --optim.accumulation 2 (6 x 512 tokens at a time), or --run.max-memory")
+    tight = what_fits(MODEL, OPTIM, RUN, least(MODEL, OPTIM, RUN))
+    assert "--run.recompute" in tight
+    flags = shlex.split(tight.split("(")[0])
+    parts = int(flags[flags.index("--optim.accumulation") + 1])
+    assert total(parts, True) <= least(MODEL, OPTIM, RUN)
+
+
+def test_where_no_parts_suffice_a_smaller_size_is_named_that_fits() -> None:
+    large = GPTConfig.from_dict(preset("gpt2-xl") | {"context_length": 512})
+    limit = int(0.6 * least(large, OPTIM, RUN))
+    advice = what_fits(large, OPTIM, RUN, limit)
+    layers = int(re.findall(r"--model.n-layers (\d+)", advice)[0])
+    fitting, deeper = (GPTConfig.from_dict(large.to_dict() | {"n_layers": n}) for n in (layers, layers + 1))
+    assert inside(fitting, OPTIM, RUN, limit) is not None
+    assert inside(deeper, OPTIM, RUN, limit) is None
+    name = re.findall(r"--preset (\S+),", advice)[0]
+    assert inside(GPTConfig.from_dict(preset(name) | {"context_length": 512}), OPTIM, RUN, limit) is not None
+    assert what_fits(large, OPTIM, RUN, 10**6).startswith("take a smaller")
+
+
+def test_the_largest_config_that_there_can_be_is_answered() -> None:
+    largest = {"n_layers": 10_000, "embedding_dim": 2**28, "n_heads": 1, "context_length": 2**31 - 1}
+    config = GPTConfig.from_dict(largest | {"vocab_size": 2**31 - 1})
+    assert what_fits(config, OptimConfig(batch_size=2**20), RUN, 10**10).startswith("take a smaller")

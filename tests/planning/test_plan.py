@@ -1,7 +1,9 @@
 """What is planned from the config equals what the model has."""
 
+import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.config import PRESETS, GPTConfig, OptimConfig, RunConfig
 from glassgpt.model import GPTModel
 from glassgpt.ops import attention, loss
@@ -21,11 +24,14 @@ from glassgpt.planning.memory import (
     checkpoint_bytes,
     optimizer_bytes,
     storage,
+    tensor_bytes,
     training_memory,
 )
 from glassgpt.planning.parameters import meanings_of_124m, parameters, shapes, total_parameters
 from glassgpt.planning.plan import plan
 from glassgpt.skeleton import DummyGPTModel
+from glassgpt.text.kinds import train_tokenizer
+from glassgpt.text.stories import write_stories
 from glassgpt.training.step import training_loss
 
 CHAPTER = {"qkv_bias": False, "tie_embeddings": False}
@@ -84,6 +90,32 @@ def test_parameters_of_any_config_are_those_of_the_model(config: GPTConfig) -> N
     assert parameters(config) == measured_parameters(model)
     assert total_parameters(config) == sum(weight.numel() for weight in model.parameters())
     assert storage(config)["fp32"] == sum(weight.nbytes for weight in model.parameters())
+
+
+def random_config(seed: int) -> GPTConfig:
+    draw = random.Random(seed)
+    modern, n_kv_heads = draw.random() < 0.5, draw.randint(1, 8)
+    n_heads = n_kv_heads * (draw.randint(1, 4) if modern else 1)
+    values: dict[str, Any] = {
+        "vocab_size": draw.randint(1, 200_000), "context_length": draw.randint(1, 4096), "n_heads": n_heads,
+        "n_kv_heads": n_kv_heads, "embedding_dim": n_heads * 2 * draw.randint(1, 64), "n_layers": draw.randint(1, 40),
+        "tie_embeddings": draw.random() < 0.5, "feed_forward_dim": draw.choice([0, draw.randint(1, 9000)]),
+    }  # fmt: skip
+    if modern:
+        own = {"architecture": "modern", "qk_norm": draw.random() < 0.5, "head_dim": 2 * draw.randint(0, 64)}
+    else:
+        own = {"qkv_bias": draw.random() < 0.5}
+    return GPTConfig.from_dict(values | own)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parameters_of_random_configs_of_real_sizes_are_those_of_the_model(seed: int) -> None:
+    config = random_config(seed)
+    assert parameters(config) == measured_parameters(on_meta(config))
+
+
+def test_the_random_configs_are_of_both_architectures() -> None:
+    assert {random_config(seed).architecture for seed in range(20)} == {"gpt2", "modern"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +239,7 @@ def test_the_optimiser_keeps_what_was_planned(changes: dict[str, object], optim:
     planned = optimizer_bytes(config, optim_config)
     assert planned == sum(4 * tensor.numel() for name, tensor in kept.items() if not name.endswith("n_steps"))
     zeros = 3 * 32 * 3 if not changes else 0  # Hugging Face's GPT-2 has biases on query, key and value
-    assert checkpoint_bytes(config, optim=optim_config) == 4 * (total_parameters(config) + zeros) + planned
+    assert tensor_bytes(config, optim=optim_config) == 4 * (total_parameters(config) + zeros) + planned
 
 
 def test_accumulation_saves_activations() -> None:
@@ -221,11 +253,27 @@ def test_cache_and_checkpoint_of_gpt2_small() -> None:
     config = GPTConfig.from_dict(PRESETS["gpt2-small"])
     assert cache_bytes_per_token(config) == 2 * 12 * 768 * 4
     assert cache_bytes_per_token(config, 2) == 2 * 12 * 768 * 2
-    assert checkpoint_bytes(config, with_trainer=False) == 4 * 124_439_808
-    assert checkpoint_bytes(config) == 12 * 124_439_808
+    assert tensor_bytes(config, with_trainer=False) == 4 * 124_439_808
+    assert tensor_bytes(config) == 12 * 124_439_808
     without_bias = GPTConfig.from_dict(PRESETS["gpt2-small"] | {"qkv_bias": False})
-    with_zeros = checkpoint_bytes(without_bias, with_trainer=False)
-    assert with_zeros == checkpoint_bytes(config, with_trainer=False)
+    with_zeros = tensor_bytes(without_bias, with_trainer=False)
+    assert with_zeros == tensor_bytes(config, with_trainer=False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"architecture": "modern", "n_kv_heads": 2, "tie_embeddings": True}])
+@pytest.mark.parametrize("optim", [{}, {"name": "muon"}, {"name": "muon", "average_share": 0.1}], ids=str)
+def test_a_checkpoint_has_the_size_that_was_planned(
+    changes: dict[str, object], optim: dict[str, object], tmp_path: Path
+) -> None:
+    sizes = {"vocab_size": 512, "context_length": 64, "embedding_dim": 128, "n_heads": 4, "n_layers": 4}
+    config, optim_config = GPTConfig.from_dict(sizes | changes), OptimConfig(**optim)
+    model, tokenizer = GPTModel(config), train_tokenizer("bpe:512", "\n".join(write_stories(300, seed=1)))
+    trainer = TrainerState(tensors=make_optimizer(model, optim_config).tensors(), counters={"step": 1})
+    save_checkpoint(tmp_path / "step", model, tokenizer, trainer)
+    found = sum(file.stat().st_size for file in (tmp_path / "step").rglob("*") if file.is_file())
+    known = sum(map(len, tokenizer.files().values()))
+    assert checkpoint_bytes(config, optim=optim_config, tokenizer=known) == pytest.approx(found, rel=0.002)
+    assert checkpoint_bytes(config, optim=optim_config) == pytest.approx(found, rel=0.005), "the tokenizer not known"
 
 
 def test_flops_are_two_for_each_weight_and_twice_that_backward() -> None:

@@ -1,0 +1,109 @@
+"""What `plan` prints: tables with bars."""
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from glassgpt.cli.words import count, duration, number, size
+from glassgpt.config import GPTConfig, OptimConfig, RunConfig
+
+if TYPE_CHECKING:
+    from glassgpt.api.pace import Pace
+    from glassgpt.planning.plan import Plan
+
+BAR = 24
+"""Columns of a bar that stands for everything."""
+
+
+def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan") -> None:
+    """What the config alone says."""
+    total = sum(result.parameters.values())
+    shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
+    print(f"{name}: {config.architecture}, {shape}")
+    if about:
+        print(about)
+    print(f"\nParameters {total:>28,}")
+    for component, n in result.parameters.items():
+        print(f"  {component.replace('_', ' '):<22}{n:>15,}  {n / total:>6.1%}  {_bar(n / total)}")
+    print("\nStorage of the weights")
+    for precision, n_bytes in result.bytes.items():
+        share = n_bytes / result.bytes["fp32"]
+        print(f"  {precision:<22}{n_bytes / 2**20:>12,.2f} MB  {share:>6.1%}  {_bar(share)}")
+    print(f"  {'checkpoint to resume':<22}{result.checkpoint_bytes / 2**20:>12,.2f} MB")
+    memory = result.training_memory
+    how = f"{'bf16' if run.dtype == 'bf16' else 'fp32'}, {optim.name}"
+    batch = f"{optim.batch_size // optim.accumulation} x {config.context_length} tokens at a time, {how}"
+    print(f"\nMemory to train ({batch}), at its peak {size(memory['total'])}")
+    for part, n_bytes in memory.items():
+        if part != "total":
+            share = n_bytes / memory["total"]
+            print(f"  {part:<22}{size(n_bytes):>15}  {share:>6.1%}  {_bar(min(1.0, share))}")
+    if (rest := 2 * memory["total"] - sum(memory.values())) > 0:
+        share = rest / memory["total"]
+        print(f"  {'holes between them':<22}{size(rest):>15}  {share:>6.1%}  {_bar(share)}")
+    print_fit(config, optim, run, memory["total"])
+    flops = result.flops_per_token
+    print("\nA token")
+    print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")
+    print(f"  {'backward':<22}{count(flops['backward']):>15} FLOP")
+    print(f"  {'in the cache':<22}{size(result.cache_bytes_per_token):>15}")
+    optimal = result.compute_optimal
+    print("\nCompute-optimal training (Hoffmann et al. 2022: about 20 tokens a parameter, embeddings counted)")
+    print(f"  {'tokens':<22}{count(optimal.tokens):>15}")
+    print(f"  {'arithmetic':<22}{f'{optimal.flops:.2e}'.replace('e+', 'e'):>15} FLOP")
+
+
+def print_fit(config: GPTConfig, optim: OptimConfig, run: RunConfig, needed: int) -> None:
+    """Whether training fits into this machine, and what would."""
+    from glassgpt.planning.fit import what_fits
+    from glassgpt.training.machine_facts import memory_free, usable_memory
+
+    there, free = usable_memory(), memory_free()
+    if there is None:
+        return
+    if needed > there:
+        advice = what_fits(config, optim, run, int(0.9 * there))
+        line = f"does not fit into the {size(there)} of this machine: {advice}"
+    elif free is not None and needed > free:
+        line = f"fits into the {size(there)} of this machine, but only {size(free)} are free now"
+    else:
+        line = f"fits into the {size(there)} of this machine"
+    print("\n".join(textwrap.wrap(line, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)))
+
+
+def print_gpus(result: "Plan") -> None:
+    """What training should take on GPUs."""
+    from glassgpt.planning.gpus import UTILISATION
+
+    print(f"\nOn one GPU, computed: 16 bits, at {UTILISATION:.0%} of the peak in its data sheet (as nanoGPT trains")
+    print("GPT-2 124M on an H100; small models far less)")
+    print(f"  {'':<11}{'memory':>8}{'needed':>9}{'tokens/s':>11}{'1 M tokens':>13}{'compute-optimal':>17}")
+    for found in result.gpus:
+        gpu, memory = found.gpu, size(found.training_memory_bytes)
+        row = f"  {gpu.name:<11}{size(gpu.memory_bytes):>8}{memory:>9}"
+        if found.fits:
+            row += f"{count(found.tokens_per_s):>11}{duration(found.seconds_per_million_tokens):>13}"
+            row += f"{duration(found.seconds_compute_optimal):>17}"
+        print(row if found.fits else row + "   does not fit")
+
+
+def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Plan") -> None:
+    """What this machine was measured to do."""
+    how = "measured by" if pace.measured else "computed from"
+    threads = f", {number(pace.threads, 'thread')}" if pace.device == "cpu" else ""
+    kernel = ", native step" if pace.kernel == "native" else ""
+    print(f"\nOn this machine ({pace.device}, {pace.dtype}{threads}{kernel})")
+    print(f"  {how} {pace.how}")
+    if pace.load is not None and pace.load > 1.5 * pace.threads:
+        print(f"  other work keeps this machine busy (load {pace.load:.1f}): without it, it is faster")
+    step = f"{optim.batch_size} x {config.context_length} tokens"
+    print(f"  {'a step of ' + step:<32}{duration(pace.step_seconds):>15}")
+    print(f"  {'tokens a second':<32}{count(pace.tokens_per_s):>15}")
+    print(f"  {'1 M tokens':<32}{duration(pace.seconds_per_million_tokens):>15}")
+    tokens = f"compute-optimal, {count(result.compute_optimal.tokens)}"
+    print(f"  {tokens:<32}{duration(pace.seconds_compute_optimal):>15}")
+    print(f"  {'memory':<32}{size(pace.training_memory_bytes):>15}")
+
+
+def _bar(share: float) -> str:
+    eighths = round(share * BAR * 8)
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")

@@ -1,0 +1,79 @@
+"""`plan`: of presets, of runs, of directories that other tools made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glassgpt.cli.main import run
+from glassgpt.cli.training_view import compared
+from glassgpt.config import PRESETS, OptimConfig, RunConfig, Settings
+from glassgpt.planning.memory import training_memory
+
+GPT2 = {"model_type": "gpt2", "vocab_size": 300, "n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64}
+LLAMA = {
+    "vocab_size": 300, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32,
+    "intermediate_size": 96, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+    "head_dim": 8, "hidden_act": "silu", "attention_bias": False, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run(["plan", *arguments, "--no-measure", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_its_tokens_and_its_gpus(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = planned(capsys, name)
+    assert found["compute_optimal"]["tokens"] == 20 * found["parameters"]["total"]
+    assert found["this_machine"] is None
+    assert {"name", "source", "fits", "tokens_per_s", "seconds_compute_optimal"} <= set(found["gpus"][0])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen3"])
+def test_a_directory_of_transformers_is_planned_from_its_config(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    make = {"gpt2": transformers.GPT2Config, "llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}
+    models = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+    model = getattr(transformers, models[kind])(make[kind](**(GPT2 if kind == "gpt2" else LLAMA)))
+    model.save_pretrained(tmp_path)
+    assert planned(capsys, str(tmp_path))["parameters"]["total"] == model.num_parameters()
+
+
+def test_a_run_is_planned_as_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"architecture": "modern", "vocab_size": 300, "embedding_dim": 32, "n_heads": 2, "n_layers": 2}
+    optim, kept = {"name": "muon", "batch_size": 24, "accumulation": 3}, {"kernel": "torch", "dtype": "fp32"}
+    chosen = Settings.from_dict({"text": ["pydoc"], "model": model, "optim": optim, "run": kept | {"threads": 2}})
+    from glassgpt import settings
+    from glassgpt.checkpoint.directory import save_checkpoint
+    from glassgpt.model import GPTModel
+
+    save_checkpoint(tmp_path / "step-00000001", GPTModel(chosen.model), None)
+    (tmp_path / "config.yaml").write_text(settings.to_yaml(chosen.to_dict()))
+    found = planned(capsys, str(tmp_path / "step-00000001"))
+    expected = training_memory(chosen.model, OptimConfig(**optim), RunConfig(**kept, threads=2))["total"]
+    assert found["training_memory_bytes"] == expected
+    other = planned(capsys, str(tmp_path / "step-00000001"), "--optim.accumulation", "1")
+    assert other["training_memory_bytes"] > expected
+
+
+def test_what_does_not_fit_here_is_still_planned_and_says_what_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "gpt2-xl", "--no-measure", "--optim.batch-size", "4096"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "does not fit into the" in shown
+    assert "1,557,611,200" in shown
+
+
+def test_the_last_screen_shows_prediction_beside_measurement() -> None:
+    from glassgpt.api.outlook import Costs
+
+    predicted = Costs(10, 5, 500, 60.0, 1000.0, None, 10**8, 10**6)
+    measured = Costs(10, 5, 500, 66.0, 900.0, 2.0, 11 * 10**7, 10**6)
+    rows = compared(predicted, measured)
+    assert rows[0].split() == ["predicted", "measured"]
+    assert [row.split()[-1] for row in rows[1:5]] == ["+10.0%", "-10.0%", "+10.0%", "+0.0%"]
+    assert rows[5].split() == ["bits", "per", "byte", "-", "2.000"]
