@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from glassgpt.inspection.xray import XRay, xray
+from glassgpt.inspection.xray import Ablate, XRay, xray
 from glassgpt.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Inspected:
         return xray_page(self.xray, self.text_of, self.about)
 
 
-def inspected(gpt: "GPT", prompt: str, n_alternatives: int, ablate: bool) -> Inspected:
+def inspected(gpt: "GPT", prompt: str, n_alternatives: int, ablate: Ablate) -> Inspected:
     """See `GPT.inspect`."""
     ids, config = gpt.prompt_ids(prompt), gpt.config
     found = xray(gpt.model, ids, n_alternatives=n_alternatives, ablate=ablate)

@@ -26,6 +26,7 @@ from glassgpt.data.prepare import Prepared
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.copied import Copied, copied
 from glassgpt.generation.sampling import Sampling
+from glassgpt.inspection.ablation import ablation_flops
 from glassgpt.inspection.report_page import report_page
 from glassgpt.inspection.run_health import read_json
 from glassgpt.inspection.token_statistics import token_statistics
@@ -163,10 +164,9 @@ def _decoded(ids: Ids, tokenizer: Tokenizer) -> Iterator[str]:
 def _look(gpt: "GPT", text: str, seconds: float) -> XRay | None:
     """The X-ray of the beginning of a text, with ablation where that does not take too long."""
     ids = gpt.prompt_ids(text)[: min(LOOKED_AT, gpt.config.context_length)]
-    flops = plan(gpt.config).flops_per_token["forward"] * len(ids)
-    passes = gpt.config.n_layers * (gpt.config.n_heads + 2) / 2
+    affordable = ablation_flops(gpt.config, len(ids)) < seconds * SLOW_FLOPS
     try:
-        return xray(gpt.model, ids, ablate=passes * flops < seconds * SLOW_FLOPS)
+        return xray(gpt.model, ids, ablate="heads" if affordable else "nothing")
     except InputError:  # a model of one's own that is built otherwise
         return None
 

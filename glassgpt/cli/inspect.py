@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -30,7 +30,7 @@ def inspect(
     out: Path | None = None,
     layer: Whole | None = None,
     head: Whole | None = None,
-    no_ablation: Annotated[bool, Parameter(negative="")] = False,
+    ablate: Literal["auto", "heads", "layers", "nothing"] = "auto",
     dtype: Dtype = "auto",
     device: Device = "cpu",
     trust_code: Annotated[bool, Parameter(negative="")] = False,
@@ -50,8 +50,9 @@ def inspect(
         Show the heads of this layer, counted from 0.
     head
         Of that layer, show where this head looks, counted from 0.
-    no_ablation
-        Leave out what takes the most time: the loss without each head and each layer.
+    ablate
+        Of what to measure the loss without it, which takes the most time: every head and layer, layers alone, nothing.
+        auto: heads where that takes a few seconds.
     dtype
         What the weights are rounded to. auto: fp32, or what DIR has.
     device
@@ -76,7 +77,7 @@ def inspect(
         import glassgpt.api.inspected  # noqa: F401 (PyTorch)
     if directory is None:
         say_which(gpt.directory)
-    found = gpt.inspect(text, ablate=not no_ablation)
+    found = gpt.inspect(text, ablate=ablate)
     if out is not None:
         content = found.page().encode("utf-8")
         write_atomically(out, content)

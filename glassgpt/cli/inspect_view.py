@@ -62,8 +62,8 @@ class InspectView:
             self._line("1 token, which has no next one to predict: a longer --prompt shows more")
         self._lens()
         self._scores()
-        if seen.head_ablation is not None and self.length > 1:
-            self._ablation(seen.head_ablation)
+        if seen.attention_ablation is not None and self.length > 1:
+            self._ablation()
         self._norms()
         self._neighbours()
 
@@ -133,12 +133,13 @@ class InspectView:
         columns = {name: _bars(_named(scores), 1.0, BAR - 2, percent) for name, scores in kinds.items()}
         self._side_by_side({name: bars for name, bars in columns.items() if bars})
 
-    def _ablation(self, heads: NDArray[np.float32]) -> None:
+    def _ablation(self) -> None:
         """What the model would miss most."""
         seen = self.seen
+        heads = {} if seen.head_ablation is None else {"a head": _named(seen.head_ablation)}
         self._title("Without it", "the nats a token rise by; below 0, it does better without")
         rises = {
-            "a head": _named(heads),
+            **heads,
             "the attention of": _named(seen.attention_ablation, "layer "),
             "the feed-forward of": _named(seen.feed_forward_ablation, "layer "),
         }
@@ -149,6 +150,8 @@ class InspectView:
                 for name, found in rises.items()
             }
         )
+        if not heads:
+            self._line(Text("--ablate heads measures every head as well, which takes longer", "dim"))
 
     def _norms(self) -> None:
         """How long the stream is, and what each part adds to it."""

@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glassgpt.config import GPTConfig
 from glassgpt.inspection.observed import Observed
 from glassgpt.model import GPTModel
+from glassgpt.planning.flops import flops_per_token
 from glassgpt.quantization.modules import QuantizedLinear
 
 ROWS = 1024
@@ -30,30 +32,39 @@ LOGITS = 2**20
 class Ablation:
     """By how much the mean nats rise."""
 
-    heads: Tensor
-    """(L, H)."""
+    heads: Tensor | None
+    """(L, H); None where only layers were asked for."""
     attention: Tensor
     """(L,)."""
     feed_forward: Tensor
     """(L,)."""
 
 
-def ablation(model: GPTModel, seen: Observed, targets: Tensor) -> Ablation:
-    """Ablate every head and every layer of the model where `targets` (T,) followed; nan where none did."""
-    n_heads, a_time = seen.weights.shape[1], max(1, ROWS // max(1, len(targets)))
+def ablation(model: GPTModel, seen: Observed, targets: Tensor, with_heads: bool = True) -> Ablation:
+    """Ablate every layer, and `with_heads` every head, where `targets` (T,) followed; nan where none did."""
+    n_heads, a_time = seen.weights.shape[1] if with_heads else 0, max(1, ROWS // max(1, len(targets)))
     usual = mean_nats(model, seen.stream[-1:, :-1], targets)
     rises = []
     blocks: list[Any] = [*model.blocks]
     for layer, block in enumerate(blocks):
         before, middle = seen.stream[2 * layer, :-1], seen.stream[2 * layer + 1, :-1]  # (T, C)
-        contexts = without_each_head(seen.contexts[layer, :-1], n_heads)  # (H, T, H D)
-        middles = torch.cat([before + block.attention.output_projection(contexts), before[None]])  # (H + 1, T, C)
+        middles = before[None]  # without all heads
+        if n_heads:
+            contexts = without_each_head(seen.contexts[layer, :-1], n_heads)  # (H, T, H D)
+            middles = torch.cat([before + block.attention.output_projection(contexts), middles])  # (H + 1, T, C)
         afters = [part + block.feed_forward(block.feed_forward_norm(part)) for part in middles.split(a_time)]
         afters = torch.cat([*afters, middle[None]])  # (H + 2, T, C)
         nats = [mean_nats(model, _through(blocks[layer + 1 :], part), targets) for part in afters.split(a_time)]
         rises.append(torch.cat(nats) - usual)
     rise = torch.stack(rises)  # (L, H + 2)
-    return Ablation(rise[:, :n_heads], rise[:, n_heads], rise[:, n_heads + 1])
+    return Ablation(rise[:, :n_heads] if with_heads else None, rise[:, n_heads], rise[:, n_heads + 1])
+
+
+def ablation_flops(config: GPTConfig, n_tokens: int) -> float:
+    """What it takes with heads: on average half of the blocks once more for each part of each layer, and the head."""
+    forward = flops_per_token(config, n_tokens)["forward"]
+    output_head = 2 * config.embedding_dim * config.vocab_size
+    return n_tokens * config.n_layers * (config.n_heads + 2) * (forward + output_head) / 2
 
 
 def without_each_head(contexts: Tensor, n_heads: int) -> Tensor:

@@ -10,13 +10,14 @@
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassgpt.inspection.ablation import Ablation, ablation
+from glassgpt.inspection.ablation import Ablation, ablation, ablation_flops
 from glassgpt.inspection.heads import first_token_scores, induction_scores, previous_token_scores
 from glassgpt.inspection.lens import Lens, lens
 from glassgpt.inspection.neighbours import neighbours
@@ -27,6 +28,10 @@ from glassgpt.settings import InputError, shown
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Ablate = Literal["auto", "heads", "layers", "nothing"]
+
+MOST_FLOPS = 1e12
+"""That "auto" spends on ablating heads: two or three seconds on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ class XRay:
     """How much the mean nats rise when a head's output is zero, (L, H); positive: it helped. None where it was not
     asked for."""
     attention_ablation: Floats | None
-    """The same of all heads of a layer, biases included, (L,)."""
+    """The same of all heads of a layer, biases included, (L,); None where nothing was ablated."""
     feed_forward_ablation: Floats | None
     """The same of its feed-forward, (L,)."""
 
@@ -91,11 +96,12 @@ class XRay:
     """The cosine of the angle between them, (T, N)."""
 
 
-def xray(model: GPTModel, ids: Sequence[int], *, n_alternatives: int = 10, ablate: bool = True) -> XRay:
+def xray(model: GPTModel, ids: Sequence[int], *, n_alternatives: int = 10, ablate: Ablate = "heads") -> XRay:
     """Look at what `model` does with the prompt `ids`.
 
-    The model is put into eval mode and back into the mode it was in. Ablation takes most of the time: it computes all
-    layers after a part once more for each head and each layer; `ablate=False` leaves it out.
+    The model is put into eval mode and back into the mode it was in. `ablate` says of what the loss without
+    it is measured: every head and every layer ("heads"), layers alone ("layers"), or "nothing". That takes most of the
+    time: all layers after a part are computed once more without it. "auto" is "heads" where these are few FLOPs.
     Raises InputError for ids that are none, too many or not in the vocabulary, and for a model whose blocks are not
     built as those of GPTModel.
     """
@@ -111,11 +117,15 @@ def xray(model: GPTModel, ids: Sequence[int], *, n_alternatives: int = 10, ablat
         model.train(was_training)
 
 
-def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: bool) -> XRay:
+def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: Ablate) -> XRay:
     seen = observe(model, ids)
     targets = seen.ids[1:]
     found: Lens = lens(model, seen.layers, targets, n_alternatives)
-    without: Ablation | None = ablation(model, seen, targets) if ablate else None
+    if ablate == "auto":
+        ablate = "heads" if ablation_flops(model.config, len(ids)) <= MOST_FLOPS else "layers"
+    without: Ablation | None = None
+    if ablate != "nothing":
+        without = ablation(model, seen, targets, with_heads=ablate == "heads")
     neighbour_ids, cosines = neighbours(model.token_embedding, seen.ids, model.config.vocab_size)
     return XRay(
         ids=_ints(seen.ids),
@@ -135,7 +145,7 @@ def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: bool) -> XR
         attention_norms=_floats(seen.attention.float().norm(dim=-1)),
         feed_forward_norms=_floats(seen.feed_forward.float().norm(dim=-1)),
         embedding_norms=_floats(seen.embedding.float().norm(dim=-1)),
-        head_ablation=_floats(without.heads) if without else None,
+        head_ablation=_floats(without.heads) if without and without.heads is not None else None,
         attention_ablation=_floats(without.attention) if without else None,
         feed_forward_ablation=_floats(without.feed_forward) if without else None,
         neighbour_ids=_ints(neighbour_ids),

@@ -57,7 +57,7 @@ def test_json_is_one_object_of_everything_but_attention(capsys: pytest.CaptureFi
     assert values["head_ablation"] == found.xray.head_ablation.tolist()
     assert values["lens_tokens"][3][0][0] == values["top_tokens"][0][0] == found.text_of(int(found.xray.top_ids[0, 0]))
     assert set(vars(found.xray)) - set(values) == {"attention"}
-    assert run(["inspect", "--prompt", PROMPT, "--json", "--layer", "2", "--no-ablation"]) == 0
+    assert run(["inspect", "--prompt", PROMPT, "--json", "--layer", "2", "--ablate", "nothing"]) == 0
     of_layer = json.loads(capsys.readouterr().out)
     assert of_layer["attention"] == found.xray.attention[2].tolist()
     assert of_layer["head_ablation"] is None

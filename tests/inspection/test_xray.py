@@ -79,19 +79,19 @@ def test_everything_equals_the_equations(config: GPTConfig) -> None:
 
 def test_the_scores_of_heads_are_means_of_their_attention() -> None:
     model = random_model(CONFIGS["gpt2"])
-    found = xray(model, IDS, ablate=False)
+    found = xray(model, IDS, ablate="nothing")
     later = range(1, len(IDS))
     assert_near(found.previous_token, np.mean([found.attention[:, :, t, t - 1] for t in later], axis=0))
     assert_near(found.first_token, np.mean([found.attention[:, :, t, 0] for t in later], axis=0))
     once = random_ids(61, 16).tolist()
     assert len(set(once)) == 8
-    twice = xray(model, once + once, ablate=False).attention
+    twice = xray(model, once + once, ablate="nothing").attention
     assert_near(found.induction, np.mean([twice[:, :, t, t - 8 + 1] for t in range(8, 16)], axis=0))
 
 
 def test_neighbours_are_the_rows_of_the_embedding_with_the_largest_cosines() -> None:
     model = random_model(CONFIGS["llama-grouped"])
-    found = xray(model, IDS, ablate=False)
+    found = xray(model, IDS, ablate="nothing")
     rows = model.token_embedding.weight.detach().double().numpy()
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     for t, token in enumerate(IDS):
@@ -113,7 +113,7 @@ def test_attention_and_streams_equal_those_of_transformers(tmp_path: Path) -> No
         theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name, attn_implementation="eager")
         with torch.no_grad():
             wanted = theirs.eval()(torch.tensor([IDS]), output_attentions=True, output_hidden_states=True)
-        found = xray(model, IDS, ablate=False)
+        found = xray(model, IDS, ablate="nothing")
         assert_near(found.attention, torch.cat(wanted.attentions).numpy())
         streams = torch.cat(wanted.hidden_states)  # the last of theirs is normed
         assert_near(found.residual_norms[:-1:2], streams[:-1].norm(dim=-1).numpy())
@@ -129,7 +129,7 @@ prompts = st.lists(st.integers(0, 60), min_size=1, max_size=16)
 @given(models, prompts, st.integers(0, 9))
 def test_what_holds_of_every_prompt(config: GPTConfig, ids: list[int], seed: int) -> None:
     model = random_model(config, seed)
-    found = xray(model, ids, ablate=False)
+    found = xray(model, ids, ablate="nothing")
     np.testing.assert_allclose(found.attention.sum(axis=-1), 1, atol=1e-5)
     assert not np.triu(found.attention, 1).any()
     with torch.no_grad():
@@ -195,7 +195,7 @@ def test_a_prompt_of_one_token_has_no_next_one() -> None:
 
 
 def test_without_ablation_there_is_none() -> None:
-    found = xray(random_model(CONFIGS["gpt2"]), IDS, ablate=False)
+    found = xray(random_model(CONFIGS["gpt2"]), IDS, ablate="nothing")
     assert (found.head_ablation, found.attention_ablation, found.feed_forward_ablation) == (None, None, None)
 
 

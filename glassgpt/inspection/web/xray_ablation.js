@@ -12,24 +12,28 @@ function xrayAblation(xray, choice) {
   const strongest = parts.reduce((one, other) => (Math.abs(other.rise) > Math.abs(one.rise) ? other : one));
   const tell = (part) => said.replaceChildren(...ablationInWords(xray, part));
   tell(strongest);
-  const columns = xray.n_heads + 2;
+  const n_heads = hasHeadAblation(xray) ? xray.n_heads : 0;
+  const columns = n_heads + 2;
   const cells = parts.map((part) => ablationCell(part, choice, tell, columns <= 14));
   const label = (text, kind = "") => make("span", {class: `xray-label ${kind}`}, text);
-  const head = [label(""), ...Array.from({length: xray.n_heads}, (_, number) => label(number)),
+  const head = [label(""), ...Array.from({length: n_heads}, (_, number) => label(number)),
     label("attn", "part"), label("ff", "part")];
-  const rows = xray.head_ablation.flatMap((_, layer) => [label(layer), ...cells.slice(layer * columns, (layer + 1) * columns)]);
+  const rows = xray.attention_ablation.flatMap((_, layer) => [label(layer), ...cells.slice(layer * columns, (layer + 1) * columns)]);
   const grid = make("div", {class: "xray-ablated", role: "group", "aria-label": "change of the loss by part"}, ...head, ...rows);
   grid.classList.toggle("dense", columns > 14);
   const most = columns <= 6 ? "7rem" : "4.5rem";
   const room = columns <= 14 ? `minmax(2.4rem, ${most})` : "minmax(14px, 26px)";
-  grid.style.gridTemplateColumns = `auto repeat(${xray.n_heads}, ${room}) repeat(2, minmax(2.6rem, ${most}))`;
+  grid.style.gridTemplateColumns = `auto ${n_heads ? `repeat(${n_heads}, ${room})` : ""} repeat(2, minmax(2.6rem, ${most}))`;
   walkWithArrows(grid, columns, (cell) => tell(parts[cells.indexOf(cell)]))(cells[parts.indexOf(strongest)]);
   return xraySection("ablation", title, lesson, make("div", {class: "card"}, said, make("div", {class: "wide"}, grid),
-    make("p", {class: "faint"}, "Rows are layers, columns heads; attn is all heads of a layer at once, ff its feed-forward. "
-      + "Nats a token; click a head to see its attention large.")));
+    make("p", {class: "faint"}, "Rows are layers; attn is all heads of a layer at once, ff its feed-forward. Nats a token. "
+      + (n_heads ? "The other columns are heads: click one to see its attention large."
+        : "Heads were not measured one by one: that takes longer."))));
 }
 
-const hasAblation = (xray) => xray.head_ablation !== null && xray.head_ablation[0][0] !== null;
+const hasAblation = (xray) => xray.attention_ablation !== null && xray.attention_ablation[0] !== null;
+
+const hasHeadAblation = (xray) => hasAblation(xray) && xray.head_ablation !== null;
 
 const largestOf = (values) => Math.max(1e-9, ...values.map(Math.abs));
 
@@ -37,9 +41,10 @@ const signed = (rise) => `${rise < 0 ? "−" : "+"}${Math.abs(rise).toFixed(Math
 
 // Row by row: the heads of a layer, then its attention and its feed-forward as wholes.
 function ablatedParts(xray) {
-  const [heads, wholes] = [xray.head_ablation.flat(), [...xray.attention_ablation, ...xray.feed_forward_ablation]].map(largestOf);
-  return xray.head_ablation.flatMap((row, layer) => [
-    ...row.map((rise, head) => ({layer, head, rise, share: rise / heads, name: `head ${head}`})),
+  const byHead = xray.head_ablation ?? [];
+  const [heads, wholes] = [byHead.flat(), [...xray.attention_ablation, ...xray.feed_forward_ablation]].map(largestOf);
+  return xray.attention_ablation.flatMap((_, layer) => [
+    ...(byHead[layer] ?? []).map((rise, head) => ({layer, head, rise, share: rise / heads, name: `head ${head}`})),
     ...["attention", "feed_forward"].map((kind) => {
       const rise = xray[`${kind}_ablation`][layer];
       return {layer, head: null, rise, share: rise / wholes, name: `the ${kind.replace("_", "-")}`};

@@ -23,7 +23,7 @@ function headScores(xray) {
     score("induction", "induction", "Attention to what followed the same token before, on random tokens said twice."),
   ];
   const known = scores.filter((one) => one.share(0, 0) !== null);
-  if (!hasAblation(xray)) return known.length ? known : scores;
+  if (!hasHeadAblation(xray)) return known.length ? known : scores;
   const largest = largestOf(xray.head_ablation.flat());
   return [...known, {
     title: "ablation", positive: "warm", negative: "good",
