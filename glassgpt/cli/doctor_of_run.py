@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from glassgpt import settings
 from glassgpt.checkpoint.own_model import CODE
@@ -11,15 +12,18 @@ from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.cli.page import Page
 from glassgpt.cli.words import command, number
 from glassgpt.config import Settings
-from glassgpt.inspection.run_health import RunRecord, findings, read_json
+from glassgpt.data.shards import read_shard
+from glassgpt.inspection.finding import RunRecord, read_json
+from glassgpt.inspection.run_health import findings
+from glassgpt.inspection.text_health import TextHealth
 from glassgpt.settings import InputError
-from glassgpt.training.metrics import read_metrics
+from glassgpt.training.metrics import read_health, read_metrics
 
 
 def doctor_of_run(directory: str, as_json: bool) -> int:
     """Print what was found. Raises InputError where there is no run."""
     begun = (Path(directory) / "config.yaml").is_file()  # perhaps without a checkpoint yet
-    record = _record(RunDirectory(Path(directory)) if begun else find_run(directory))
+    record = record_of(RunDirectory(Path(directory)) if begun else find_run(directory))
     path, found = record.run.path, findings(record)
     if as_json:
         values = {"directory": str(path), "findings": [dataclasses.asdict(finding) for finding in found]}
@@ -35,7 +39,7 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     if not found:
         page.line("nothing looks wrong")
     resumes = any("--resume" in finding.do for finding in found) and record.run.checkpoints()
-    damaged = any("checkpoint" in finding.what for finding in found)
+    damaged = any("checkpoint" in finding.name for finding in found)
     after = ["train", "--resume", path] if resumes else ["train", "book.txt"] if damaged else ["generate", path]
     if path in after and (path / CODE).is_file():
         after.append("--trust-code")
@@ -43,9 +47,11 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     return 0
 
 
-def _record(run: RunDirectory) -> RunRecord:
+def record_of(run: RunDirectory) -> RunRecord:
+    """What the run left, read."""
     lines = read_metrics(run.path / "metrics.jsonl")
-    facts = _facts_of_text(run.path)
+    prepared = _prepared_text(run.path)
+    facts = read_json(prepared / "prepared.json") if prepared else {}
     per_byte = facts.get("bytes", 0) / max(1, facts.get("characters", 0))
     return RunRecord(
         run=run,
@@ -54,15 +60,24 @@ def _record(run: RunDirectory) -> RunRecord:
         measured=read_json(run.path / "report.json"),
         validation_bytes=int(per_byte * facts["val_characters"]) if facts else None,
         epochs=lines[-1].tokens / max(1, facts["train_tokens"]) if facts and lines else None,
+        health=read_health(run.path / "health.jsonl"),
+        text=_health_of_text(prepared, facts) if prepared and facts else None,
     )
 
 
-def _facts_of_text(run: Path) -> dict[str, int]:
-    """What was counted when the run's text was prepared; empty where its cache is gone."""
+def _prepared_text(run: Path) -> Path | None:
+    """Where the run's prepared text lies, or lay."""
     from glassgpt.api.texts import cache_folder
 
     try:
         chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
     except InputError:
-        return {}
-    return read_json(cache_folder(chosen.data) / chosen.prepared / "prepared.json")
+        return None
+    return cache_folder(chosen.data) / chosen.prepared
+
+
+def _health_of_text(prepared: Path, facts: dict[str, Any]) -> TextHealth | None:
+    try:
+        return TextHealth.of(read_shard(prepared / "train.shard")[0], facts)
+    except InputError:
+        return None

@@ -13,7 +13,8 @@ import pytest
 
 from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.cli.main import run
-from glassgpt.inspection.run_health import RunRecord, findings
+from glassgpt.inspection.finding import RunRecord
+from glassgpt.inspection.run_health import findings
 from glassgpt.training.machine_facts import disk_of, group_limits, machine_facts
 from glassgpt.training.measure import disk_speed
 from glassgpt.training.metrics import Metrics
