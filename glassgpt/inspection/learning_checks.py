@@ -112,7 +112,7 @@ def behind_counting(record: RunRecord) -> Iterator[Finding]:
     if counted and score and score > counted["2"]:
         yield Finding(
             "behind_counting", "it is not yet as good as counting which token follows which",
-            f"{score:.3f} bits per byte, {counted['2']:.3f} by counting pairs of tokens, {counted['3']:.3f} threes",
+            f"{score:.3f} bits per byte, {counted['2']:.3f} by counting pairs, {counted['3']:.3f} by threes",
             "train longer: this run stopped long before it had learned what there is to learn",
         )  # fmt: skip
 

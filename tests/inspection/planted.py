@@ -82,6 +82,22 @@ def without_second_block(model: GPTModel, optim: OptimConfig) -> torch.optim.Opt
     return torch.optim.AdamW(kept, lr=optim.learning_rate)
 
 
+class TooFastLater(torch.optim.AdamW):
+    """From step 61 on at 100 times the learning rate."""
+
+    n_steps = 0
+
+    def step(self, closure: Any = None) -> Any:  # pyrefly: ignore[bad-override]
+        self.n_steps += 1
+        for group in self.param_groups:
+            group["lr"] *= 100 if self.n_steps > 60 else 1
+        return super().step(closure)
+
+
+def too_fast_later(model: GPTModel, optim: OptimConfig) -> torch.optim.Optimizer:
+    return TooFastLater(model.parameters(), lr=optim.learning_rate)
+
+
 def made(text: Text, model: dict[str, Any], optim: dict[str, Any], steps: int, **more: Any) -> dict[str, Any]:
     """What such a run is begun with."""
     every = {"eval_every": steps // 4, "log_every": 2, "threads": 2}
@@ -93,7 +109,7 @@ def first(text: Text, n: int) -> Text:
 
 
 FAULTS: dict[str, dict[str, Any]] = {
-    "diverged": made(prose, MODERN, ADAMW | {"learning_rate": 0.5, "warmup": 100, "schedule": "constant"}, 160),
+    "diverged": made(prose, GPT2, ADAMW | {"learning_rate": 3e-3}, 120, optimizer=too_fast_later),
     "learning_rate_too_high": made(prose, MODERN, ADAMW | {"learning_rate": 0.15, "warmup": 0}, 150),
     "learning_rate_too_low": made(prose, GPT2, ADAMW | {"learning_rate": 1e-5}, 120),
     "overfitting": made(first(prose, 6000), MODERN, ADAMW, 200, tokenizer="chars"),
@@ -107,10 +123,10 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 HEALTHY: dict[str, dict[str, Any]] = {
     "stories, modern, Muon": made(stories, MODERN, MUON, 200),
-    "prose, gpt2, AdamW": made(prose, GPT2, ADAMW | {"learning_rate": 3e-3}, 400),
+    "prose, gpt2, AdamW": made(prose, GPT2, ADAMW | {"learning_rate": 3e-3}, 800),
     "code, modern, AdamW": made(code, MODERN | {"n_layers": 3, "n_kv_heads": 1}, ADAMW, 300),
     "Cyrillic, modern, Muon": made(cyrillic, MODERN | {"tie_embeddings": True}, MUON | {"average_share": 0.2}, 300),
     "prose, gpt2, letters, dropout": made(
-        prose, GPT2 | {"dropout_rate": 0.1, "qkv_bias": True}, ADAMW | {"learning_rate": 3e-3}, 300, tokenizer="chars"
+        prose, GPT2 | {"dropout_rate": 0.1, "qkv_bias": True}, ADAMW | {"learning_rate": 3e-3}, 900, tokenizer="chars"
     ),
 }
