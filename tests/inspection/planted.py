@@ -113,7 +113,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "learning_rate_too_high": made(prose, MODERN, ADAMW | {"learning_rate": 0.15, "warmup": 0}, 150),
     "learning_rate_too_low": made(prose, GPT2, ADAMW | {"learning_rate": 1e-5}, 120),
     "overfitting": made(first(prose, 6000), MODERN, ADAMW, 200, tokenizer="chars"),
-    "too_little_data": made(first(code, 30_000), MODERN | {"embedding_dim": 192, "n_layers": 4}, ADAMW, 100),
+    "too_little_data": made(first(code, 30_000), MODERN | {"embedding_dim": 128}, ADAMW, 80),
     "repetitive": made(paragraph, MODERN, ADAMW, 100),
     "unsuited_tokenizer": made(chinese, MODERN, ADAMW, 150, tokenizer="bytes"),
     "dead_units": made(code, GPT2, ADAMW | {"learning_rate": 3e-3}, 120, code=DEAD),
