@@ -6,10 +6,12 @@
     outlook.py  what a run will take, before its first step
     record.py   what a run writes: checkpoints, metrics, samples, curve
     train.py    train()
+    report.py   report(): report.html, the page of a finished run; run_record.py reads what a run left
     code.py     a model or an optimiser of the user's own
     loaded.py   load(): a model to generate with and to measure, which is
                 gpt.py (the model and its tokenizer), native.py (in the native decoder), in_torch.py (in PyTorch)
     inspected.py  GPT.inspect(): what the model does with a prompt
+    inspected.py GPT.inspect: a prompt and what the model does with it
     export.py   export(): a model as a directory of its own, plain or quantised
     compare.py  compare(): which of several settings is better, if any
 

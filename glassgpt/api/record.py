@@ -18,9 +18,9 @@ from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.curve import loss_svg
-from glassgpt.training.health import activations, append_health, read_health, windows
+from glassgpt.training.health import activations, windows
 from glassgpt.training.loop import Progress
-from glassgpt.training.metrics import Metrics, append_metrics, read_metrics
+from glassgpt.training.metrics import Metrics, append_health, append_metrics, read_health, read_metrics
 
 SAMPLE_TOKENS = 120
 RECENT_LINES = 10

@@ -18,24 +18,25 @@ import numpy as np
 from glassgpt import __version__, settings
 from glassgpt.api.loaded import load
 from glassgpt.api.outlook import MOST_OF_REPORT, PLAN_FILE
+from glassgpt.api.run_record import record_of
 from glassgpt.api.texts import prepared_again
 from glassgpt.checkpoint.atomic import write_atomically
-from glassgpt.checkpoint.run import find_run
+from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.config import Settings
 from glassgpt.data.prepare import Prepared
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.copied import Copied, copied
 from glassgpt.generation.sampling import Sampling
 from glassgpt.inspection.ablation import ablation_flops
+from glassgpt.inspection.finding import read_json
 from glassgpt.inspection.report_page import report_page
-from glassgpt.inspection.run_health import read_json
+from glassgpt.inspection.run_health import findings
 from glassgpt.inspection.token_statistics import token_statistics
 from glassgpt.inspection.xray import XRay, xray
 from glassgpt.planning.plan import plan
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
-from glassgpt.training.health import read_health
-from glassgpt.training.metrics import read_metrics
+from glassgpt.training.metrics import read_health, read_metrics
 
 if TYPE_CHECKING:
     from glassgpt.api.gpt import GPT
@@ -98,6 +99,7 @@ def gather(
         "curve": _curve(run, facts.bytes / max(1, facts.train_tokens + facts.val_tokens)),
         "samples": _samples(run),
         "health": read_health(run / HEALTH_FILE),
+        "findings": [asdict(finding) for finding in findings(record_of(RunDirectory(run)))],
         "tokens": token_statistics(prepared.train, tokenizer.vocab_size, gpt.token_text),
         "writing": _writing(texts, prepared, 0.3 * seconds),
     }

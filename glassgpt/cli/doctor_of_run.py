@@ -5,21 +5,18 @@ import json
 import sys
 from pathlib import Path
 
-from glassgpt import settings
+from glassgpt.api.run_record import record_of
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.cli.page import Page
 from glassgpt.cli.words import command, number
-from glassgpt.config import Settings
-from glassgpt.inspection.run_health import RunRecord, findings, read_json
-from glassgpt.settings import InputError
-from glassgpt.training.metrics import read_metrics
+from glassgpt.inspection.run_health import findings
 
 
 def doctor_of_run(directory: str, as_json: bool) -> int:
     """Print what was found. Raises InputError where there is no run."""
     begun = (Path(directory) / "config.yaml").is_file()  # perhaps without a checkpoint yet
-    record = _record(RunDirectory(Path(directory)) if begun else find_run(directory))
+    record = record_of(RunDirectory(Path(directory)) if begun else find_run(directory))
     path, found = record.run.path, findings(record)
     if as_json:
         values = {"directory": str(path), "findings": [dataclasses.asdict(finding) for finding in found]}
@@ -35,34 +32,9 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     if not found:
         page.line("nothing looks wrong")
     resumes = any("--resume" in finding.do for finding in found) and record.run.checkpoints()
-    damaged = any("checkpoint" in finding.what for finding in found)
+    damaged = any("checkpoint" in finding.name for finding in found)
     after = ["train", "--resume", path] if resumes else ["train", "book.txt"] if damaged else ["generate", path]
     if path in after and (path / CODE).is_file():
         after.append("--trust-code")
     page.line(f"\nNext: {command(*after)}")
     return 0
-
-
-def _record(run: RunDirectory) -> RunRecord:
-    lines = read_metrics(run.path / "metrics.jsonl")
-    facts = _facts_of_text(run.path)
-    per_byte = facts.get("bytes", 0) / max(1, facts.get("characters", 0))
-    return RunRecord(
-        run=run,
-        lines=lines,
-        predicted=read_json(run.path / "plan.json"),
-        measured=read_json(run.path / "report.json"),
-        validation_bytes=int(per_byte * facts["val_characters"]) if facts else None,
-        epochs=lines[-1].tokens / max(1, facts["train_tokens"]) if facts and lines else None,
-    )
-
-
-def _facts_of_text(run: Path) -> dict[str, int]:
-    """What was counted when the run's text was prepared; empty where its cache is gone."""
-    from glassgpt.api.texts import cache_folder
-
-    try:
-        chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
-    except InputError:
-        return {}
-    return read_json(cache_folder(chosen.data) / chosen.prepared / "prepared.json")

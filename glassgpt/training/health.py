@@ -12,9 +12,6 @@ One line of health.jsonl an evaluation:
 """
 
 import functools
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,25 +107,6 @@ def activations(model: GPTModel, ids: Tensor) -> list[dict[str, float]]:
         for hook in hooks:
             hook.remove()
     return found
-
-
-def append_health(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one line."""
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def read_health(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; one that a crash cut short, or that is no object with a step, is left out."""
-    read = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(values, dict) and type(values.get("step")) is int:
-            read.append(values)
-    return read
 
 
 def _sample(weight: Tensor) -> Tensor:

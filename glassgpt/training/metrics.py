@@ -1,10 +1,12 @@
-"""What training measures: the lines of metrics.jsonl, and the memory of this process."""
+"""What training measures: the lines of metrics.jsonl and health.jsonl, and the memory of this process."""
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,25 @@ def read_metrics(path: Path) -> list[Metrics]:
                 read.append(metrics)
         except (ValueError, TypeError, RecursionError):
             continue
+    return read
+
+
+def append_health(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one line of health.jsonl (see `glassgpt.training.health`)."""
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_health(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; one that a crash cut short, or that is no object with a step, is left out."""
+    read = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict) and type(values.get("step")) is int:
+            read.append(values)
     return read
 
 

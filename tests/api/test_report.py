@@ -78,7 +78,8 @@ def test_the_page_works_and_hostile_text_is_shown(run, browser):
         assert page.title() == "<i>run: report"
         assert "<i>tales.txt" in page.text_content("#head")
         assert page.locator("main > section").count() >= 7
-        assert page.locator("#inside").count() == 1
+        assert page.locator("#doctor, #inside, #health").count() == 3
+        assert "validation text is small" in page.text_content("#doctor")
 
         before = page.text_content("#samples pre")
         slider = page.locator("#samples input[type=range]")

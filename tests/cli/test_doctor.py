@@ -13,7 +13,8 @@ import pytest
 
 from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.cli.main import run
-from glassgpt.inspection.run_health import RunRecord, findings
+from glassgpt.inspection.finding import RunRecord
+from glassgpt.inspection.run_health import findings
 from glassgpt.training.machine_facts import disk_of, group_limits, machine_facts
 from glassgpt.training.measure import disk_speed
 from glassgpt.training.metrics import Metrics
@@ -65,7 +66,10 @@ def test_of_a_good_run_nothing_is_said() -> None:
         (lines([*FALLING[:40], 6.0, *FALLING[40:]]), "the loss has spikes"),
         (lines(FALLING, grad_norm=[*[1.0] * 40, 50.0, *[1.0] * 19]), "the gradients exploded"),
         (lines(FALLING, tokens_per_s=[1000.0] * 30 + [500.0] * 30), "it became slower"),
-        (lines(FALLING, val_bpb=[None] * 20 + [1.5] + [None] * 38 + [1.7]), "it learned its text by heart"),
+        (
+            lines(FALLING, val_bpb=[None] * 20 + [1.5] + [None] * 38 + [1.7]),
+            "it learns its text by heart since step 201",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

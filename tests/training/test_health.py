@@ -14,7 +14,8 @@ from glassgpt.data.batches import Batches
 from glassgpt.model import GPTModel, initialise
 from glassgpt.native.compiled import library
 from glassgpt.optim.groups import make_optimizer
-from glassgpt.training.health import SAMPLED, StepWatch, activations, append_health, read_health, windows
+from glassgpt.training.health import SAMPLED, StepWatch, activations, windows
+from glassgpt.training.metrics import append_health, read_health
 from glassgpt.training.step import NextTokenLoss, StepResult, training_loss, training_step
 
 KERNELS = ["torch", pytest.param("native", marks=pytest.mark.skipif(library() is None, reason="no native code"))]

@@ -1,0 +1,48 @@
+"""What a run left, read for the doctor: its curves, its health, what was predicted and measured, its text."""
+
+from pathlib import Path
+from typing import Any
+
+from glassgpt import settings
+from glassgpt.api.texts import cache_folder
+from glassgpt.checkpoint.run import RunDirectory
+from glassgpt.config import Settings
+from glassgpt.data.shards import read_shard
+from glassgpt.inspection.finding import RunRecord, read_json
+from glassgpt.inspection.text_health import TextHealth
+from glassgpt.settings import InputError
+from glassgpt.training.metrics import read_health, read_metrics
+
+
+def record_of(run: RunDirectory) -> RunRecord:
+    """What the run left, read."""
+    lines = read_metrics(run.path / "metrics.jsonl")
+    prepared = _prepared_text(run.path)
+    facts = read_json(prepared / "prepared.json") if prepared else {}
+    per_byte = facts.get("bytes", 0) / max(1, facts.get("characters", 0))
+    return RunRecord(
+        run=run,
+        lines=lines,
+        predicted=read_json(run.path / "plan.json"),
+        measured=read_json(run.path / "report.json"),
+        validation_bytes=int(per_byte * facts["val_characters"]) if facts else None,
+        epochs=lines[-1].tokens / max(1, facts["train_tokens"]) if facts and lines else None,
+        health=read_health(run.path / "health.jsonl"),
+        text=_health_of_text(prepared, facts) if prepared and facts else None,
+    )
+
+
+def _prepared_text(run: Path) -> Path | None:
+    """Where the run's prepared text lies, or lay."""
+    try:
+        chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+    except InputError:
+        return None
+    return cache_folder(chosen.data) / chosen.prepared
+
+
+def _health_of_text(prepared: Path, facts: dict[str, Any]) -> TextHealth | None:
+    try:
+        return TextHealth.of(read_shard(prepared / "train.shard")[0], facts)
+    except InputError:
+        return None
