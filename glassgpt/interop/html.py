@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from glassgpt.checkpoint.native_weights import NativeWeights
 from glassgpt.config import GPTConfig
 from glassgpt.inspection.page import page
-from glassgpt.native.decoder import rotary_tables
+from glassgpt.native.decoder import expected_shapes, rotary_tables
 from glassgpt.native.packing import GROUPS, whole_numbers
 from glassgpt.settings import InputError
 from glassgpt.text.alphabet import to_letters
@@ -64,7 +65,7 @@ class About:
     """A beginning for it to continue."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WrittenModel:
     """What a page holds, read from its file."""
 
@@ -77,10 +78,7 @@ class WrittenModel:
 
 
 def model_page(config: GPTConfig, weights: NativeWeights, tokenizer: Tokenizer, about: About) -> str:
-    """The file's content. The matrices must be in int8 or int4.
-
-    Raises InputError for a model that is too large for a browser.
-    """
+    """The file's content. The matrices must be in int8 or int4."""
     kind = next(iter(weights.matrices.values())).format
     vectors = {**weights.vectors, **_rotary(config)}
     numbers = {name: whole_numbers(packed) for name, packed in weights.matrices.items()}
@@ -110,13 +108,14 @@ def model_page(config: GPTConfig, weights: NativeWeights, tokenizer: Tokenizer, 
     )
 
 
-def refuse_too_large(config: GPTConfig, weights: NativeWeights) -> None:
+def refuse_too_large(config: GPTConfig) -> None:
     """Raise InputError for a model whose weights, written as text, are more than a browser takes."""
-    n_bytes = sum(m.n_rows * -(-m.n_columns // 64) * 66 for m in weights.matrices.values())
-    n_characters = (n_bytes + sum(vector.nbytes for vector in weights.vectors.values())) * 4 // 3
-    if n_characters > LARGEST:
+    n_bytes = 0
+    for name, shape in expected_shapes(config):
+        n_bytes += prod(shape) * (4 if len(shape) == 1 or name == "position_embedding.weight" else 1)
+    if n_bytes * 4 // 3 > LARGEST:
         raise InputError(
-            f"the page would hold {n_characters / 1e6:,.0f} MB of weights, but browsers open no more than "
+            f"the page would hold {n_bytes * 4 / 3e6:,.0f} MB of weights, but browsers open no more than "
             f"{LARGEST / 1e6:.0f} MB: take a smaller model, or share it with --format hf"
         )
 
@@ -143,7 +142,9 @@ def read_page(path: Path) -> WrittenModel:
     pieces = [bytes(map(letters.__getitem__, piece)) for piece in tokenizer["pieces"].split(" ")]
     for name, number in tokenizer["special"].items():
         pieces[number] = name.encode()
-    return WrittenModel(config, matrices, vectors, tuple(pieces), tuple(tokenizer["merged"]))
+    return WrittenModel(
+        config=config, matrices=matrices, vectors=vectors, pieces=tuple(pieces), merged=tuple(tokenizer["merged"])
+    )
 
 
 def merged_ids(vocabulary: Vocabulary) -> tuple[int, ...]:

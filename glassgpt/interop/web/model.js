@@ -61,8 +61,9 @@ class Linear {
     Object.assign(this, { weight, bias });
   }
 
-  forward(x) { // (K) -> (N)
-    const y = this.weight.multiply(x);
+  // W x + bias, (K) -> (N); or added to `onto`, before the bias, since roundings depend on the order.
+  forward(x, onto) {
+    const product = this.weight.multiply(x), y = onto ? add(onto, product) : product;
     return this.bias ? add(y, this.bias) : y;
   }
 }
@@ -141,9 +142,9 @@ class FeedForward {
     this.down = weights.linear(`${place}.down`);
   }
 
-  forward(x) {
+  forward(x, onto) {
     const inner = this.up.forward(x).map(gelu); // (F)
-    return this.down.forward(inner); // (C)
+    return this.down.forward(inner, onto); // (C)
   }
 }
 
@@ -154,10 +155,10 @@ class SwiGLU {
     this.down = weights.linear(`${place}.down`);
   }
 
-  forward(x) {
+  forward(x, onto) {
     const up = this.up.forward(x); // (F)
     const inner = this.gate.forward(x).map((gate, i) => fround(gate * sigmoid(gate)) * up[i]); // (F)
-    return this.down.forward(inner); // (C)
+    return this.down.forward(inner, onto); // (C)
   }
 }
 
@@ -223,7 +224,7 @@ class MultiHeadAttention {
     this.weights = []; // of the last token: for each head, how much it looked at each position, (S)
   }
 
-  forward(x, cache) {
+  forward(x, cache, onto) {
     const start = cache.length;
     const turned = (heads, norm) => this.splitHeads(heads).map((head) => this.rotary.forward(norm.forward(head), start));
     const queries = turned(this.query.forward(x), this.queryNorm); // H of (D)
@@ -233,7 +234,7 @@ class MultiHeadAttention {
     const context = new Float32Array(queries.length * this.headDim); // (H D)
     this.weights = queries.map((query, h) => this.attend(query, cache, Math.floor(h / this.group) * this.headDim,
       context.subarray(h * this.headDim, (h + 1) * this.headDim)));
-    return this.outputProjection.forward(context); // (C)
+    return this.outputProjection.forward(context, onto); // (C)
   }
 
   splitHeads(x) {
@@ -271,8 +272,8 @@ class TransformerBlock {
   }
 
   forward(x, cache) {
-    x = add(x, this.attention.forward(this.attentionNorm.forward(x), cache)); // (C)
-    return add(x, this.feedForward.forward(this.feedForwardNorm.forward(x))); // (C)
+    x = this.attention.forward(this.attentionNorm.forward(x), cache, x); // (C), x itself added: the shortcut
+    return this.feedForward.forward(this.feedForwardNorm.forward(x), x); // (C)
   }
 }
 
