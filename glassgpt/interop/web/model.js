@@ -16,9 +16,8 @@ class QuantizedMatrix {
   }
 
   row(number) { // (K)
-    const { q, scales, group, nGroups, nColumns } = this;
-    return Float32Array.from({ length: nColumns }, (_, j) =>
-      q[number * nGroups * group + j] * scales[number * nGroups + Math.floor(j / group)]);
+    const { q, scales, group, nGroups, nColumns } = this, first = number * nGroups;
+    return new Float32Array(nColumns).map((_, j) => q[first * group + j] * scales[first + Math.floor(j / group)]);
   }
 
   // W x, (N). x is rounded to 8 bits too, each group with a scale of its own: within a group the sum is a whole number.
@@ -203,7 +202,7 @@ class LayerCache {
   }
 
   append(keys, values) {
-    this.keys.set(keys, this.length * this.width);
+    keys.forEach((key, head) => this.keys.set(key, this.length * this.width + head * key.length));
     this.values.set(values, this.length * this.width);
     this.length++;
   }
@@ -229,7 +228,7 @@ class MultiHeadAttention {
     const turned = (heads, norm) => this.splitHeads(heads).map((head) => this.rotary.forward(norm.forward(head), start));
     const queries = turned(this.query.forward(x), this.queryNorm); // H of (D)
     const keys = turned(this.key.forward(x), this.keyNorm); // K of (D)
-    cache.append(Float32Array.from(keys.flatMap((key) => [...key])), this.value.forward(x)); // S positions, (K D) each
+    cache.append(keys, this.value.forward(x)); // S positions, (K D) each
 
     const context = new Float32Array(queries.length * this.headDim); // (H D)
     this.weights = queries.map((query, h) => this.attend(query, cache, Math.floor(h / this.group) * this.headDim,

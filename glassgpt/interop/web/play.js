@@ -101,7 +101,7 @@ class Page {
       `${amount(data.n_parameters)} parameters in ${data.format === "int8" ? 8 : 4} bits each`,
       about.texts.length ? `trained on ${listed(about.texts)}` : "",
       about.bits_per_byte ? `${about.bits_per_byte.toFixed(2)} bits per byte` : "",
-      about.date && new Date(`${about.date}T12:00`).toLocaleDateString("en", { dateStyle: "long" }),
+      about.date && new Date(`${about.date}T12:00`).toLocaleDateString("en-GB", { dateStyle: "long" }),
       `sees ${config.contextLength.toLocaleString("en")} tokens at once`,
     ];
     const text = about.texts.length ? listed(about.texts) : "the text that it was trained on";
@@ -110,7 +110,7 @@ class Page {
       make("header", {},
         make("h1", {}, about.name),
         make("p", { class: "lead" }, "A small language model in one file. It writes here, on this device, without a network."),
-        make("ul", { class: "facts faint" }, ...facts.filter(Boolean).map((fact) => make("li", {}, fact)))),
+        make("p", { class: "facts faint" }, facts.filter(Boolean).join(" · "))),
       make("p", { class: "privacy", role: "note" }, make("strong", {}, `This file contains a model of ${text}.`),
         ` Whoever has it can make it repeat parts of ${these}.`),
     ];
@@ -197,21 +197,23 @@ class Page {
   async write() {
     if (!this.fields.reportValidity()) return;
     this.stop();
-    const turn = this.turn, { text } = this, sampling = this.sampling(), began = performance.now();
+    const turn = this.turn, { text } = this, sampling = this.sampling();
     const length = Number(document.getElementById("length").value), end = text.ids.length + length;
     this.writing = true;
     this.close();
     if (!text.pending) text.rewind();
-    let since = performance.now(), said = `wrote ${length} tokens`;
+    let since = performance.now(), began = since, said = `wrote ${length} tokens`;
+    const speed = () => `${(1000 * (text.ids.length - end + length) / (performance.now() - began)).toFixed(0)} tokens/s`;
     try {
       while (text.ids.length < end) {
+        if (text.pending > 1) began = performance.now(); // the speed is that of writing
         text.read();
         if (!text.pending && !text.write(sampling, this.tokenizer.endOfText)) {
           said = "the model ended the text here";
           break;
         }
         if (performance.now() - since < SLICE) continue;
-        this.show(text.pending > 1 ? `reads: ${text.pending} tokens left` : "writes");
+        this.show(text.pending > 1 ? `reads: ${text.pending} tokens left` : `writes, ${speed()}`);
         await frame();
         if (turn !== this.turn) return;
         since = performance.now();
@@ -219,9 +221,8 @@ class Page {
     } catch (error) {
       said = error.message;
     }
-    const written = text.ids.length - end + length;
     this.writing = false;
-    this.show(`${said}, ${(1000 * written / (performance.now() - began)).toFixed(0)} tokens/s`);
+    this.show(`${said}, ${speed()}`);
   }
 
   stop() {
@@ -305,6 +306,8 @@ class Page {
     this.alternatives.hidden = false;
     this.legend.hidden = true;
     (this.alternatives.querySelector(".option") || close).focus({ preventScroll: true });
+    const hidden = this.spans[place].getBoundingClientRect().bottom - this.alternatives.getBoundingClientRect().top;
+    if (getComputedStyle(this.alternatives.parentNode).position === "fixed" && hidden > 0) scrollBy(0, hidden + 30);
   }
 
   option(place, id, share, named) {
