@@ -79,8 +79,8 @@ def write(opened: Opened, prompt: str, **settings_of_page: object) -> None:
 @pytest.mark.thorough
 def test_its_greedy_text_and_scores_are_those_of_the_int8_path(trained: Path, tmp_path: Path, browser: Browser) -> None:
     gpt = glassgpt.load(trained, dtype="int8")
-    prompt = gpt.prompt_ids("Once upon a time")
-    steps = [(token, scores.copy()) for token, scores in gpt.continued(prompt, 64, Sampling(temperature=0))]
+    prompt, greedy, end = gpt.prompt_ids("Once upon a time"), Sampling(temperature=0), gpt.tokenizer.end_of_text
+    steps = [(token, scores.copy()) for token, scores in gpt.continued(prompt, 64, greedy, stop=end)]
     ids = prompt + [token for token, _ in steps]
     expected = np.array([scores for _, scores in steps])
     with page_of(trained, browser, tmp_path) as opened:
@@ -155,25 +155,27 @@ def test_another_token_can_be_taken_to_go_on_from(trained: Path, tmp_path: Path,
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert after[: place + 1] == [*before[:place], other]
     gpt = glassgpt.load(trained, dtype="int8")
-    steps = gpt.continued(after[: place + 1], 12, Sampling(temperature=0))
+    steps = gpt.continued(after[: place + 1], 12, Sampling(temperature=0), stop=gpt.tokenizer.end_of_text)
     ids, scores = zip(*((token, scores.copy()) for token, scores in steps))
     assert_equal_up_to_a_tie(after, [*after[: place + 1], *ids], np.array(scores), place + 1)
 
 
 @pytest.mark.thorough
-def test_stop_ends_the_writing_and_keeps_the_text(trained: Path, tmp_path: Path, browser: Browser) -> None:
-    with page_of(trained, browser, tmp_path) as opened:
+def test_stop_ends_the_writing_and_keeps_the_text(tmp_path: Path, browser: Browser) -> None:
+    source = some_model(tmp_path / "m", train_tokenizer("bytes", []))
+    with page_of(source, browser, tmp_path) as opened:
         page = opened.page
         page.locator("summary").click()
         page.fill("#length", "100000")
+        page.evaluate("() => { opened.tokenizer.endOfText = -1; }")  # so that it ends by itself nowhere
         page.click("#write")
-        page.locator("#text .piece").nth(150).wait_for()  # beyond the context of 128
+        page.locator("#text .piece").nth(40).wait_for()  # beyond the context of 16
         page.click("#stop")
         length = page.evaluate("opened.text.ids.length")
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert page.evaluate("opened.text.ids.length") == length
         assert "sees the last" in page.text_content("#status")
-        assert page.evaluate("opened.text.kept - opened.text.start") <= 128
+        assert page.evaluate("opened.text.kept - opened.text.start") <= 16
 
 
 @pytest.mark.thorough
