@@ -1,66 +1,32 @@
-"""export(): a model as a directory of its own, without the state of its training, in full or quantised."""
+"""export(): a model as a directory of its own, without the state of its training, or as one HTML file."""
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
+from glassgpt.api.export_html import write_html
+from glassgpt.api.exported import SAMPLE as SAMPLE
+from glassgpt.api.exported import Exported, ExportFailed, scores, written
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
 from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, saved_names
 from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import load_format
 from glassgpt.checkpoint.run import RUN_FILE, find_checkpoint
 from glassgpt.checkpoint.stored import StoredTensor, stored_weights
-from glassgpt.generation.generate import generate
-from glassgpt.generation.sampling import Sampling
-from glassgpt.model import GPTModel
 from glassgpt.native.packing import Format as AnyFormat
 from glassgpt.quantization.formats import Format
 from glassgpt.settings import InputError, shown
 from glassgpt.text.tokenizer import Tokenizer
 
-TARGETS = Literal["hf"]
+TARGETS = Literal["hf", "html"]
 """What a model can be exported as."""
-SAMPLE = "The quick brown fox (née Füchsin) said:\n\t“¿Qué? 3.14 ≈ π!” 狐狸 🦊\n"
-"""What the tokenizer that was written must encode as the first one does, and give back."""
-
 _PRECISIONS: dict[str, torch.dtype] = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _NAMES: dict[torch.dtype, Literal["fp32", "bf16", "fp16"]] = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
 }  # fmt: skip
-
-
-class ExportFailed(RuntimeError):
-    """What was written does not give back what it was made from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """A model that was written, opened again, and compared with the one that it was made from."""
-
-    source: Path
-    directory: Path
-    dtype: AnyFormat | Literal["fp16"]
-    """Of the weights that were written."""
-    rounded_to: Format | None
-    """What the weights are rounded to, be it because they were so before."""
-    replaced: AnyFormat | Literal["fp16", "damaged"] | None
-    """The weights of the earlier export that was in `directory`; None where there was none."""
-    parameters: int
-    bytes_before: int
-    """Of all tensors."""
-    bytes_after: int
-    largest_logit_difference: float
-    """Between the scores of both for tokens that the first one wrote, of which the largest is `largest_logit`."""
-    largest_logit: float
-    same_choices: float
-    """The share of positions at which both find the same token likeliest."""
-    round_trip: int
-    """Ids of the sample text that the tokenizer gave back; all of them, or there would be an error."""
 
 
 def export(
@@ -70,20 +36,23 @@ def export(
     format: TARGETS = "hf",  # noqa: A002 (the name of the flag)
     quantize: Format | None = None,
 ) -> Exported:
-    """Write the model that `directory` stands for as the directory `out`.
+    """Write the model that `directory` stands for as the directory `out`, or with "html" as the file `out`.
 
-    As it is, for any tool that opens Hugging Face directories; or with `quantize` in 8 or 4 bits, for GlassGPT alone.
+    A directory has it as it is, for any tool that opens Hugging Face directories; or with `quantize` in 8 or 4 bits,
+    for GlassGPT alone. An html is one page in 8 bits that writes in any browser.
     Raises InputError where there is no model, it is quantised already or of the user's own, or `out` is taken;
     SaveError where the system refuses; ExportFailed where what was written is not what was to be.
     """
-    if format != "hf":
-        raise InputError(f"format is {format!r}, but must be hf")
+    if format not in get_args(TARGETS):
+        raise InputError(f"format is {format!r}, but must be hf or html")
     source, target = find_checkpoint(directory), Path(out)
     if own_config(source) is not None:
         raise InputError(f"{source} holds a model of your own, which only its own code opens: copy it as it is")
     before = load_format(source)
     if before and quantize:
         raise InputError(f"{source} is quantised to {before} already: take the model that it was made from")
+    if format == "html":
+        return write_html(source, target, quantize)
     _refuse_to_replace(target, source)
 
     replaced = _dtype_of(target) if (target / MANIFEST).exists() else None
@@ -91,12 +60,12 @@ def export(
     precision = _precision(stored)
     tokenizer = Tokenizer.load(source)
     model = load_model(source)
-    ids, expected = _written(model, tokenizer.end_of_text)
+    ids, expected = written(model, tokenizer.end_of_text)
     if not expected.isfinite().all():
         raise InputError(f"{source} computes scores that are no numbers: its weights are damaged, take another")
     save_checkpoint(target, model.to(precision), tokenizer, quantize=quantize)
 
-    found = _scores(load_model(target), ids)
+    found = scores(load_model(target), ids)
     difference, largest = float((expected - found).abs().max()), float(expected.abs().max())
     if not quantize and not difference <= 1e-5 * max(1.0, largest):
         raise ExportFailed(f"{target} computes other scores than {source}, by up to {difference:g}: is its disk sound?")
@@ -128,19 +97,6 @@ def _dtype_of(directory: Path) -> AnyFormat | Literal["fp16", "damaged"]:
         return load_format(directory) or _NAMES[_precision(stored_weights(directory).values())]
     except InputError:
         return "damaged"
-
-
-def _written(model: GPTModel, first: int) -> tuple[Tensor, Tensor]:
-    """Some tokens (1, T) that the model writes after `first`, and its scores (1, T, V) after each."""
-    length = min(64, model.config.context_length)
-    new = generate(model, [first], max_new_tokens=length - 1, sampling=Sampling(temperature=1.0, seed=0))
-    ids = torch.tensor([[first, *new]])
-    return ids, _scores(model, ids)
-
-
-@torch.inference_mode()
-def _scores(model: GPTModel, ids: Tensor) -> Tensor:
-    return model(ids)
 
 
 def _round_trip(tokenizer: Tokenizer, target: Path) -> int:

@@ -36,7 +36,7 @@ EPILOGUES = {
     "chat": {"help_epilogue": "On a pipe each line is a turn. In the conversation, /help lists its commands."},
     "eval": {"help_epilogue": "Begin with: glassgpt eval --data other.txt"},
     "inspect": {"help_epilogue": "Begin with: glassgpt inspect --prompt \"Once upon a time\" --out page.html"},
-    "export": {"help_epilogue": "Begin with: glassgpt export runs/book --quantize int8 --out book-int8"},
+    "export": {"help_epilogue": "Begin with: glassgpt export runs/book --format html --out book.html"},
     "completion": {
         "help_epilogue": "~/.bashrc: eval \"$(glassgpt completion bash)\". ~/.zshrc, after compinit, the same for "
         "zsh. fish: glassgpt completion fish > ~/.config/fish/completions/glassgpt.fish"
@@ -52,7 +52,7 @@ for order, (verb, place, summary) in enumerate((
     ("chat", "chat:chat", "Talk with a model, or let it go on with your text."),
     ("eval", "evaluate:evaluate", "Measure bits per byte, loss and perplexity over all of a text."),
     ("inspect", "inspect:inspect", "Show what a model does with a prompt: tokens, attention, layers, heads."),
-    ("export", "export:export", "Write a model as a directory of its own, plain or quantised."),
+    ("export", "export:export", "Write a model as a directory of its own, or as one HTML file that writes."),
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
     ("data", "data:app", "Prepare a text, look at what was prepared, check it."),

@@ -76,7 +76,7 @@ class Decoder:
         self._library = opened
         self._matrices, self._vectors = dict(matrices), dict(vectors)
         self._width = -(-config.vocab_size // PANEL) * PANEL
-        self._tables = _rotary_tables(config)
+        self._tables = rotary_tables(config)
         shape = Shape.of(config, threads, *self._tables)
         packed, addresses = _by_slot(config, matrices, vectors)
         room = _Room(n_slots, self.max_rows, int(cache == "bf16"))
@@ -217,7 +217,7 @@ def expected_shapes(config: GPTConfig) -> list[tuple[str, tuple[int, ...]]]:
     return shapes
 
 
-def _rotary_tables(config: GPTConfig) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+def rotary_tables(config: GPTConfig) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """cos and sin (context_length, D / 2) of the angles of `RotaryPositions`."""
     if config.architecture != "modern":
         return None, None

@@ -118,14 +118,22 @@ def unpack(packed: PackedMatrix) -> NDArray[np.float32]:
     if packed.scales is None:
         rows = _floats(packed.values).transpose(0, 2, 1, 3).reshape(len(packed.values) * PANEL, -1)
         return rows[:n_rows, :n_columns].copy()
+    q, scales = whole_numbers(packed)
+    scaled = q.reshape(n_rows, scales.shape[1], -1) * scales[:, :, None]
+    return scaled.reshape(n_rows, -1)[:, :n_columns].astype(np.float32)
+
+
+def whole_numbers(packed: PackedMatrix) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """q (N, K') and scales (N, K' / G) of a matrix in int8 or int4, row after row."""
+    assert packed.scales is not None
     if packed.format == "int8":
-        fours = packed.values[:, :, None].astype(np.int16) - 128  # (P, words, 1, 16, 4)
+        fours = (packed.values[:, :, None] ^ np.uint8(128)).view(np.int8)  # (P, words, 1, 16, 4)
     else:
-        fours = np.stack([packed.values & 15, packed.values >> 4], axis=2).astype(np.int16) - 8  # (P, words, 2, 16, 4)
+        pairs = np.stack([packed.values & np.uint8(15), packed.values >> np.uint8(4)], axis=2)
+        fours = pairs.view(np.int8) - np.int8(8)  # (P, words, 2, 16, 4)
     q = fours.transpose(0, 3, 1, 2, 4).reshape(len(fours) * PANEL, -1)  # (16 P, K')
     scales = _floats(packed.scales).transpose(0, 2, 1).reshape(len(q), -1)  # (16 P, K'/G)
-    scaled = q.reshape(len(q), scales.shape[1], -1) * scales[:, :, None]
-    return scaled.reshape(len(q), -1)[:n_rows, :n_columns].astype(np.float32)
+    return q[: packed.n_rows], scales[: packed.n_rows]
 
 
 def _floats(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
