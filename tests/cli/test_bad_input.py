@@ -76,10 +76,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["train", "text.txt", "--model.vocab-size", "100"], "has"),
         (["train", "text.txt", "--model.context-length", "1000000"], "give more text or a shorter context"),
         (["train", "text.txt", "--val-fraction", "1.5"], "must be between 0 and 1"),
-        ([*TRAIN, "--model.embedding-dim", "131072", "--model.n-layers", "96"], "take a smaller model"),
+        ([*TRAIN, "--model.embedding-dim", "131072", "--model.n-layers", "96"], "the largest that fits is"),
         (
             [*TRAIN[:4], "--run.kernel=torch", "--model.context-length=4000", "--optim.batch-size=8192"],
-            "give --run.max-memory",
+            "or --run.max-memory",
         ),
         (["train", "text.txt", "--run.max-memory", "lots"], "such as 2.5GB"),
         ([*TRAIN, "--run.max-memory", "10MB"], "GB at the least"),
