@@ -108,7 +108,8 @@
 
   // A chart of lines [{points: [[x, y]], kind}] and levels [{y, name}], with a readout of what is under the pointer.
   function chart(lines, levels, { logarithmic = false, describe = null, label }) {
-    const [width, height, left, right, top, bottom] = [760, 320, 48, 12, 12, 28];
+    const [width, height] = innerWidth < 640 ? [400, 260] : [760, 320]; // the same type on a phone
+    const [left, right, top, bottom] = [48, 12, 12, 28];
     const scale = logarithmic ? Math.log10 : (n) => n;
     const points = lines.flatMap((line) => line.points);
     const xs = points.map(([x]) => scale(x)), ys = points.map(([, y]) => scale(y)).concat(levels.map(({ y }) => scale(y)));
@@ -156,7 +157,7 @@
   // Each value the mean of itself and those before it, which count less and less.
   function smoothed(points) {
     let mean = null;
-    const kept = 1 - 1 / Math.max(1, points.length / 40);
+    const kept = 1 - 1 / Math.max(1, points.length / 80);
     return points.map(([x, y]) => [x, (mean = mean === null ? y : kept * mean + (1 - kept) * y)]);
   }
 
@@ -272,7 +273,7 @@
     const strips = measures.map(([key, name, what]) => strip(lines, key, name, what)).filter(Boolean);
     if (!strips.length) return false;
     section.append(
-      paragraph("A row is a block, the first at the top; a column is an evaluation, from the first to the last. Darker is more."),
+      paragraph("A row is a block, the first at the top; a column is an evaluation, from the first to the last. The stronger the colour, the more."),
       make("div", { class: "strips" }, ...strips));
   }
 
@@ -304,7 +305,8 @@
     section.append(
       paragraph(`The tokenizer (${text.tokenizer}) knows ${grouped(found.vocab_size)} tokens; a token holds ` +
         `${each.toFixed(2)} bytes of this text on average. ` +
-        (unused ? `${grouped(unused)} of them (${percent(unused / found.vocab_size)}) do not stand in the training text.`
+        (unused ? `${grouped(unused)} of them (${percent(unused / found.vocab_size)}) do not stand in the training text` +
+          (text.tokenizer === "gpt2" ? "." : "; all 256 bytes are kept, so that any text can be said.")
           : "All of them stand in the training text.")),
       make("div", { class: "two" }, ...columns));
     if (found.ranks.length > 2) section.append(
