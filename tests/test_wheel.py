@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 NEEDED = [
     "glassgpt/py.typed", "glassgpt/text/gpt2_vocab.bpe.gz", "glassgpt/planning/scaling.json",
     "glassgpt/planning/writing_samples.json", "glassgpt/text/LICENSE-gpt2",
+    "glassgpt/inspection/web/base.css", "glassgpt/inspection/web/report.js", "glassgpt/interop/web/model.js",
 ]  # fmt: skip
 LICENCES = ["licenses/LICENSE", "licenses/glassgpt/text/LICENSE-gpt2"]
 
