@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from glassgpt.data.shards import Ids
     from glassgpt.evaluation.bits_per_byte import Evaluation
     from glassgpt.generation.engine import Engine
+    from glassgpt.inspection.ablation import Progress
     from glassgpt.inspection.xray import Ablate
     from glassgpt.model import GPTModel
     from glassgpt.text.corpus import Corpus
@@ -289,18 +290,25 @@ class GPT:
 
         return self.evaluate(Corpus.of([text])).bits_per_byte
 
-    def inspect(self, prompt: str = "", *, n_alternatives: int = 10, ablate: "Ablate" = "heads") -> "Inspected":
+    def inspect(
+        self,
+        prompt: str = "",
+        *,
+        n_alternatives: int = 10,
+        ablate: "Ablate" = "heads",
+        progress: "Progress | None" = None,
+    ) -> "Inspected":
         """What the model does with a prompt, as numpy arrays: `inspect(...).xray`, whose shapes are documented there.
 
         T tokens, L layers, H heads, A = n_alternatives. Some of them: nats (T - 1,) of each next token, attention
         (L, H, T, T), lens_ids (L + 1, T, A), the likeliest tokens after each layer, and head_ablation (L, H), by how
-        much the loss rises without a head. That takes most of the time: see `xray`, also for `ablate`.
+        much the loss rises without a head. That takes most of the time: see `xray`, also for `ablate` and `progress`.
         PyTorch computes it from the weights as they are rounded. An empty prompt is the token that begins a document.
         Raises InputError for a prompt longer than the context, and for a model that is not built as GPTModel is.
         """
         from glassgpt.api.inspected import inspected
 
-        return inspected(self, prompt, n_alternatives, ablate)
+        return inspected(self, prompt, n_alternatives, ablate, progress)
 
     def _steps(self, prompt: str, max_new_tokens: int, sampling: Sampling | None, sequence: int) -> Iterator[Step]:
         ids, end = self.prompt_ids(prompt), self.tokenizer.end_of_text

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from glassgpt.inspection.ablation import Progress
 from glassgpt.inspection.xray import Ablate, XRay, xray
 from glassgpt.text.tokenizer import Tokenizer
 
@@ -32,10 +33,12 @@ class Inspected:
         return xray_page(self.xray, self.text_of, self.about)
 
 
-def inspected(gpt: "GPT", prompt: str, n_alternatives: int, ablate: Ablate) -> Inspected:
+def inspected(
+    gpt: "GPT", prompt: str, n_alternatives: int, ablate: Ablate, progress: Progress | None
+) -> Inspected:
     """See `GPT.inspect`."""
     ids, config = gpt.prompt_ids(prompt), gpt.config
-    found = xray(gpt.model, ids, n_alternatives=n_alternatives, ablate=ablate)
+    found = xray(gpt.model, ids, n_alternatives=n_alternatives, ablate=ablate, progress=progress)
     about = {
         "model": str(gpt.directory),
         "architecture": config.architecture,

@@ -84,4 +84,5 @@ def _values(done: "Exported") -> dict[str, object]:
         "largest_logit": done.largest_logit,
         "same_choices": done.same_choices,
         "round_trip": done.round_trip,
+        "texts": list(done.texts),
     }

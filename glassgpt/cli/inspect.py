@@ -2,6 +2,9 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +21,8 @@ from glassgpt.settings import InputError
 if TYPE_CHECKING:
     from glassgpt.api.inspected import Inspected
 
+QUIET = 2.0
+"""Seconds that ablation may take without a word."""
 REPEATED = 200
 """Characters of the prompt that the next command repeats, at most."""
 
@@ -77,11 +82,17 @@ def inspect(
         import glassgpt.api.inspected  # noqa: F401 (PyTorch)
     if directory is None:
         say_which(gpt.directory)
-    found = gpt.inspect(text, ablate=ablate)
+    with _ablation_line() as progress:
+        found = gpt.inspect(text, ablate=ablate, progress=progress)
     if out is not None:
+        from glassgpt.inspection.xray_page import most_tokens
+
         content = found.page().encode("utf-8")
         write_atomically(out, content)
         print(f"{out}: {size(len(content))}, for any browser", file=sys.stderr)
+        most = most_tokens(gpt.config.n_layers, gpt.config.n_heads)
+        if len(found.tokens) > most:
+            print(f"without attention, which a page has for at most {most} tokens of this model", file=sys.stderr)
     if as_json:
         print(json.dumps(_values(found, layer, head)))
         return 0
@@ -95,6 +106,25 @@ def inspect(
     following = command("inspect", *named, *said, "--out", "page.html") if out is None else ""
     print(f"\nNext: {following or command('generate', *named, *said)}", file=sys.stderr)
     return 0
+
+
+@contextmanager
+def _ablation_line() -> Iterator[Callable[[int, int], None] | None]:
+    """Inside, a terminal has a line with how far the ablation is, once it has taken `QUIET` seconds."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    began = time.perf_counter()
+
+    def show(done: int, n_parts: int) -> None:
+        if time.perf_counter() - began > QUIET:
+            said = f"the loss without each part of the model: {done} of {n_parts}"
+            print(f"\r\x1b[2K{said}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def _check_out(out: Path) -> None:

@@ -8,7 +8,7 @@ left out.
 T tokens without the last, L layers, H heads, D width of a head, C embedding_dim, V vocab_size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from glassgpt.quantization.modules import QuantizedLinear
 
 ROWS = 1024
 """Tokens that go through the layers at a time."""
+Progress = Callable[[int, int], None]
+"""Told after each step how many parts were ablated, and of how many."""
 LOGITS = 2**20
 """That are there at a time: a slice of the vocabulary's for all rows, which stays in the cache."""
 
@@ -40,7 +42,9 @@ class Ablation:
     """(L,)."""
 
 
-def ablation(model: GPTModel, seen: Observed, targets: Tensor, with_heads: bool = True) -> Ablation:
+def ablation(
+    model: GPTModel, seen: Observed, targets: Tensor, with_heads: bool = True, progress: Progress | None = None
+) -> Ablation:
     """Ablate every layer, and `with_heads` every head, where `targets` (T,) followed; nan where none did."""
     n_heads, a_time = seen.weights.shape[1] if with_heads else 0, max(1, ROWS // max(1, len(targets)))
     usual = mean_nats(model, seen.stream[-1:, :-1], targets)
@@ -54,7 +58,11 @@ def ablation(model: GPTModel, seen: Observed, targets: Tensor, with_heads: bool 
             middles = torch.cat([before + block.attention.output_projection(contexts), middles])  # (H + 1, T, C)
         afters = [part + block.feed_forward(block.feed_forward_norm(part)) for part in middles.split(a_time)]
         afters = torch.cat([*afters, middle[None]])  # (H + 2, T, C)
-        nats = [mean_nats(model, _through(blocks[layer + 1 :], part), targets) for part in afters.split(a_time)]
+        nats: list[Tensor] = []
+        for part in afters.split(a_time):
+            nats.append(mean_nats(model, _through(blocks[layer + 1 :], part), targets))
+            if progress:
+                progress(layer * len(afters) + min(len(nats) * a_time, len(afters)), len(blocks) * len(afters))
         rises.append(torch.cat(nats) - usual)
     rise = torch.stack(rises)  # (L, H + 2)
     return Ablation(rise[:, :n_heads] if with_heads else None, rise[:, n_heads], rise[:, n_heads + 1])

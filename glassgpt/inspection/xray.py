@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassgpt.inspection.ablation import Ablation, ablation, ablation_flops
+from glassgpt.inspection.ablation import Ablation, Progress, ablation, ablation_flops
 from glassgpt.inspection.heads import first_token_scores, induction_scores, previous_token_scores
 from glassgpt.inspection.lens import Lens, lens
 from glassgpt.inspection.neighbours import neighbours
@@ -96,12 +96,20 @@ class XRay:
     """The cosine of the angle between them, (T, N)."""
 
 
-def xray(model: GPTModel, ids: Sequence[int], *, n_alternatives: int = 10, ablate: Ablate = "heads") -> XRay:
+def xray(
+    model: GPTModel,
+    ids: Sequence[int],
+    *,
+    n_alternatives: int = 10,
+    ablate: Ablate = "heads",
+    progress: Progress | None = None,
+) -> XRay:
     """Look at what `model` does with the prompt `ids`.
 
     The model is put into eval mode and back into the mode it was in. `ablate` says of what the loss without
     it is measured: every head and every layer ("heads"), layers alone ("layers"), or "nothing". That takes most of the
     time: all layers after a part are computed once more without it. "auto" is "heads" where these are few FLOPs.
+    `progress` is then called with how many parts were ablated, and of how many.
     Raises InputError for ids that are none, too many or not in the vocabulary, and for a model whose blocks are not
     built as those of GPTModel.
     """
@@ -112,12 +120,13 @@ def xray(model: GPTModel, ids: Sequence[int], *, n_alternatives: int = 10, ablat
     model.eval()
     try:
         with torch.inference_mode(), OneDnnLinear():
-            return _xray(model, torch.tensor(checked), min(n_alternatives, model.config.vocab_size), ablate)
+            n = min(n_alternatives, model.config.vocab_size)
+            return _xray(model, torch.tensor(checked), n, ablate, progress)
     finally:
         model.train(was_training)
 
 
-def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: Ablate) -> XRay:
+def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: Ablate, progress: Progress | None) -> XRay:
     seen = observe(model, ids)
     targets = seen.ids[1:]
     found: Lens = lens(model, seen.layers, targets, n_alternatives)
@@ -125,7 +134,7 @@ def _xray(model: GPTModel, ids: Tensor, n_alternatives: int, ablate: Ablate) -> 
         ablate = "heads" if ablation_flops(model.config, len(ids)) <= MOST_FLOPS else "layers"
     without: Ablation | None = None
     if ablate != "nothing":
-        without = ablation(model, seen, targets, with_heads=ablate == "heads")
+        without = ablation(model, seen, targets, ablate == "heads", progress)
     neighbour_ids, cosines = neighbours(model.token_embedding, seen.ids, model.config.vocab_size)
     return XRay(
         ids=_ints(seen.ids),

@@ -20,6 +20,12 @@ PARTS = "", "_tokens", "_heads", "_map", "_lens", "_norms", "_ablation"
 START = 'showXray(document.getElementById("seen"), read("xray"), read("xray-attention"));\n'
 
 
+MOST_ATTENTION = 20_000_000
+"""Weights that a page has, a byte each: those of longer prompts are left out."""
+LONGEST_MAP = 512
+"""Tokens of a map that can still be drawn: beyond it browsers refuse the canvas."""
+
+
 def xray_page(found: XRay, pieces: Callable[[int], str], about: Mapping[str, str]) -> str:
     """The page, one HTML file. `pieces` gives the text of a token.
 
@@ -40,7 +46,8 @@ def xray_data(found: XRay, pieces: Callable[[int], str]) -> dict[str, Any]:
     """What `page` takes as data: "xray", JSON with four digits a number, and "xray-attention", its weights.
 
     The JSON has the names and shapes of XRay, and "texts", the tokens that occur in it by id. A weight is a byte (255
-    is 1); of each head (layer by layer) there are the rows one after another, each up to its diagonal.
+    is 1); of each head (layer by layer) there are the rows one after another, each up to its diagonal. Where there are
+    more than `most_tokens`, there are none.
     """
     ids = {name: getattr(found, name) for name in ("ids", "ranks", "top_ids", "lens_ids", "neighbour_ids")}
     numbers = (
@@ -54,7 +61,16 @@ def xray_data(found: XRay, pieces: Callable[[int], str]) -> dict[str, Any]:
         **{name: array.tolist() for name, array in ids.items()},
         **{name: _rounded(getattr(found, name)) for name in numbers},
     }
-    return {"xray": seen, "xray-attention": _lower_triangles(found.attention)}
+    n_layers, n_heads, length, _ = found.attention.shape
+    seen["most_tokens"] = most_tokens(n_layers, n_heads)
+    shown = length <= seen["most_tokens"]
+    return {"xray": seen, "xray-attention": _lower_triangles(found.attention) if shown else b""}
+
+
+def most_tokens(n_layers: int, n_heads: int) -> int:
+    """Of a prompt whose attention a page has: n tokens have n (n + 1) / 2 weights a head."""
+    weights = MOST_ATTENTION // (n_layers * n_heads)
+    return min(LONGEST_MAP, (math.isqrt(1 + 8 * weights) - 1) // 2)
 
 
 def xray_style() -> str:

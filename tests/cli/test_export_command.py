@@ -1,11 +1,13 @@
 """`glassgpt export`: what it says of the directory that it wrote, and which command it and its followers name next."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from glassgpt.checkpoint.directory import save_checkpoint
+from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.cli.main import run
 from glassgpt.config import GPTConfig
 from glassgpt.model import GPTModel, initialise
@@ -60,3 +62,14 @@ def test_where_no_text_was_kept_the_next_command_asks_for_one(capsys: pytest.Cap
     assert err.endswith("Next: glassgpt eval small --data FILE\n")
     Path("FILE").write_text("Once upon a time")
     printed(capsys, "eval", "small", "--data", "FILE")
+
+
+def test_json_of_a_page_names_the_texts_that_are_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the model of a run; nobody knows those of another."""
+    Path("run").mkdir()
+    Path("source").rename("run/step-00000001")
+    RunDirectory(Path("run")).record(1, 2.0)
+    Path("run/config.yaml").write_text("text: [/home/me/diary.txt]\n")
+    values = json.loads(printed(capsys, "export", "run", "--format", "html", "--out", "run.html", "--json")[0])
+    assert values["texts"] == ["diary.txt"]
+    assert json.loads(printed(capsys, "export", "run", "--out", "alone", "--json")[0])["texts"] == []

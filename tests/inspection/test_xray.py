@@ -219,7 +219,12 @@ def test_a_long_prompt_is_ablated_in_several_batches(monkeypatch: pytest.MonkeyP
     whole = xray(model, IDS)
     monkeypatch.setattr("glassgpt.inspection.ablation.ROWS", 25)
     monkeypatch.setattr("glassgpt.inspection.lens.AT_ONCE", 61 * 5)
-    parts = xray(model, IDS)
+    told: list[tuple[int, int]] = []
+    parts = xray(model, IDS, progress=lambda *counts: told.append(counts))
+    n_parts = model.config.n_layers * (model.config.n_heads + 2)
+    assert told == sorted({*told})
+    assert len(told) > model.config.n_layers
+    assert told[-1] == (n_parts, n_parts)
     assert_near(parts.head_ablation, whole.head_ablation)
     assert_near(parts.feed_forward_ablation, whole.feed_forward_ablation)
     assert_near(parts.lens_probabilities, whole.lens_probabilities)

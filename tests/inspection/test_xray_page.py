@@ -10,7 +10,7 @@ import torch
 from glassgpt.config import GPTConfig
 from glassgpt.inspection.page import page
 from glassgpt.inspection.xray import XRay, xray
-from glassgpt.inspection.xray_page import xray_data, xray_page, xray_script, xray_style
+from glassgpt.inspection.xray_page import most_tokens, xray_data, xray_page, xray_script, xray_style
 from glassgpt.model import GPTModel
 
 ABOUT = {"model": "runs/<small>", "size": "3 layers of 4 heads"}
@@ -320,6 +320,40 @@ def test_every_shape_fits_a_phone(tmp_path, browser, n_layers, n_heads, n):
         wait_for_large(opened, f"Layer {n_layers - 1}, head {n_heads - 1}")
         assert opened.page.locator(".xray-norms svg").count() == 2
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+        opened.assert_clean()
+
+
+def test_attention_that_is_too_much_for_a_page_is_left_out():
+    assert most_tokens(1, 1) == 512
+    n = most_tokens(48, 25)
+    assert 1200 * n * (n + 1) / 2 <= 20e6 < 1200 * (n + 1) * (n + 2) / 2
+    assert len(xray_data(xray_of_shape(48, 25, n, 1, 1), word)["xray-attention"]) == 1200 * n * (n + 1) / 2
+    assert xray_data(xray_of_shape(48, 25, n + 1, 1, 1), word)["xray-attention"] == b""
+
+
+@pytest.mark.thorough
+def test_a_prompt_too_long_for_maps_is_shown_without_them(tmp_path, browser):
+    with browser.open(written(tmp_path, xray_of_shape(1, 2, 513, 3, 3)), width=390) as opened:
+        heads = opened.page.locator(".xray-heads p").text_content()
+        assert "513 tokens are too many for a page. An X-ray of at most 512 tokens" in heads
+        assert opened.page.locator(".xray-head, .xray-map, .xray-selects").count() == 0
+        opened.page.locator(".xray-token").nth(8).click()
+        said = opened.page.locator(".xray-tokens .xray-said").text_content()
+        assert said.startswith("Token 8 ")
+        opened.page.locator(".xray-cell[data-part='head 1']").click()
+        assert "looks at" not in opened.page.locator(".xray-tokens").inner_text()
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+        opened.assert_clean()
+
+
+@pytest.mark.thorough
+def test_layers_alone_have_their_ablation_with_names_in_full(tmp_path, browser):
+    found = xray(model_of(), [3, 4, 5], ablate="layers")
+    with browser.open(written(tmp_path, found)) as opened:
+        names = opened.page.locator(".xray-ablated .part.xray-label").all_text_contents()
+        assert names == ["attention", "feed-forward"]
+        assert opened.page.locator(".xray-cell").count() == 6
+        assert "Heads were not silenced one by one" in opened.page.locator(".xray-ablation").text_content()
         opened.assert_clean()
 
 

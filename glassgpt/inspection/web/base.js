@@ -20,7 +20,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// A token as it can be seen: · for a space, ⏎ for the end of a line, ⇥ for a tab, and what is not printed as its number.
+// A token as it can be seen: · for a space, ⏎ for the end of a line, ⇥ for a tab; what is not printed as its number.
 function visible(text) {
   return text.replace(/ /g, "·").replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\p{C}\p{Z}]/gu, (sign) =>
     `\\u{${sign.codePointAt(0).toString(16)}}`);

@@ -23,7 +23,8 @@ function openXray(data, attention) {
     return weights.subarray(start, start + from + 1);
   };
   const token = (position) => text(data.ids[position]);
-  return {...data, n_tokens, n_layers, n_heads, text, token, row, maps: new Map()};
+  const hasAttention = weights.length > 0; // a long prompt has too much for a page
+  return {...data, n_tokens, n_layers, n_heads, hasAttention, text, token, row, maps: new Map()};
 }
 
 // Rows of weights, one a token that looks; the mean over the layers or heads that are null. A map is made once.
@@ -39,7 +40,8 @@ function meanMap(xray, layer, head) {
   const all = 255 * layers.length * heads.length;
   return xray.ids.map((_, from) => {
     const sums = new Float64Array(from + 1);
-    for (const l of layers) for (const h of heads) xray.row(l, h, from).forEach((weight, to) => { sums[to] += weight; });
+    const add = (weight, to) => { sums[to] += weight; };
+    for (const l of layers) for (const h of heads) xray.row(l, h, from).forEach(add);
     return sums.map((sum) => sum / all);
   });
 }
@@ -113,7 +115,8 @@ function walkWithArrows(container, columns, arrive) {
   container.addEventListener("keydown", (event) => {
     const all = buttons();
     const at = all.indexOf(event.target);
-    const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -at, End: all.length - 1 - at};
+    const ends = {Home: -at, End: all.length - 1 - at};
+    const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, ...ends};
     const reached = all[at + steps[event.key]];
     if (!reached) return;
     event.preventDefault();

@@ -1,12 +1,17 @@
 // All heads in small, layers by heads; and the one that is chosen, large.
 function xrayHeads(xray, choice) {
-  const lesson = "Attention is how a token takes over what earlier tokens know. Each head is a square: a row is a token "
-    + "that looks, a column one that it looks at, and none sees what comes after it, so the upper right half is free; "
-    + "here it shows the head's score. A previous-token head looks one token back, a first-token head rests on the "
-    + "first, and an induction head finds an earlier copy of the present token and looks at what followed it. Click a "
-    + "head to see it large.";
+  const lesson = "Attention is how a token gathers what the tokens before it hold. Each head is a square: a row is a "
+    + "token that looks, a column one that it looks at, the darker the more. None sees what comes after it, so the "
+    + "upper right half is free; here its colour is the head's score. A previous-token head looks one token back, a "
+    + "first-token head rests on the first, and an induction head finds an earlier copy of the present token and looks "
+    + "at what followed it. Click a head to see it large.";
+  const title = "Attention heads";
+  if (!xray.hasAttention) {
+    return xraySection("heads", title, `The maps of the heads are left out: ${counted(xray.n_tokens, "token")} are too `
+      + `many for a page. An X-ray of at most ${xray.most_tokens} tokens of this model has them.`);
+  }
   const large = headLarge(xray, choice);
-  return xraySection("heads", "Attention heads", lesson,
+  return xraySection("heads", title, lesson,
     make("div", {class: "card xray-pair"}, headGrid(xray, choice), large));
 }
 
@@ -103,7 +108,8 @@ function arrangeHeads(xray, grid, heads, {score, sorted}) {
   const label = (text) => make("span", {class: "xray-label"}, text);
   const corner = [label(""), ...Array.from({length: n}, (_, head) => label(head))];
   const row = (layer) => [label(layer), ...buttons.slice(layer * n, (layer + 1) * n)];
-  grid.replaceChildren(...(sorted ? buttons : [...corner, ...Array.from({length: xray.n_layers}, (_, l) => row(l)).flat()]));
+  const byLayer = () => [...corner, ...Array.from({length: xray.n_layers}, (_, layer) => row(layer)).flat()];
+  grid.replaceChildren(...(sorted ? buttons : byLayer()));
 }
 
 function paintHeads(xray, grid, heads, score) {
@@ -120,7 +126,8 @@ function paintHead(xray, canvas, layer, head, score, palette) {
   const image = new ImageData(n, n);
   const share = score.share(layer, head) ?? 0;
   const tint = palette[share < 0 ? score.negative : score.positive];
-  const pixels = new Uint32Array(image.data.buffer).fill(pixel(mix(palette.raised, tint, 0.06 + 0.94 * Math.abs(share))));
+  const ground = pixel(mix(palette.raised, tint, 0.06 + 0.94 * Math.abs(share)));
+  const pixels = new Uint32Array(image.data.buffer).fill(ground);
   for (let from = 0; from < n; from++) {
     xray.row(layer, head, from).forEach((weight, to) => { pixels[from * n + to] = palette.shades[weight]; });
   }

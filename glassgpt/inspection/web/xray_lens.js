@@ -12,10 +12,11 @@ function xrayLens(xray, choice) {
     slider.setAttribute("aria-valuetext", output.textContent);
     buttons.forEach((button, position) => showGuess(xray, button, position, choice.lens));
   });
-  const lesson = "Each layer adds to what the model thinks at a position. The logit lens reads it early: the final norm "
-    + "and the output head are applied to the residual stream before the first layer and after each one. Slide to watch "
-    + "the guesses form. Small is the token that is read, below it the guess of the next, the bluer the surer; green is "
-    + "right. The table has all layers for the token that is chosen.";
+  const lesson = "Each layer adds to what the model thinks at a position. The logit lens reads it early, as if the "
+    + "model ended there: the final norm and the output head are applied to the residual stream before the first layer "
+    + "and after each one. Slide to watch the guesses form. The small token is the one that was read, below it is the "
+    + "guess of the next: the bluer, the surer; green where it is the one that came. The table has all layers for the "
+    + "token that is chosen.";
   const label = make("label", {class: "xray-slider"}, slider, output);
   return xraySection("lens", "Logit lens", lesson, make("div", {class: "card"}, label, flow, lensTable(xray, choice)));
 }

@@ -40,8 +40,9 @@ function headLarge(xray, choice) {
   });
   choice.listen(() => { if (choice.position !== cell.from) cell.from = null; });
   redraw(frame, choice, draw);
-  return make("div", {class: "xray-large"}, make("div", {class: "xray-controls"}, title, headSelects(xray, choice)), said,
-    frame, make("p", {class: "faint"}, "Rows look, columns are looked at; the stronger the blue, the more (square-root scale)."));
+  return make("div", {class: "xray-large"}, make("div", {class: "xray-controls"}, title, headSelects(xray, choice)),
+    said, frame, make("p", {class: "faint"}, "Each row is a token that looks, each column one that it looks at: the "
+      + "stronger the blue, the more (square-root scale)."));
 }
 
 const mostLookedAt = (row) => row.indexOf(Math.max(...row));

@@ -6,12 +6,13 @@ function xrayNorms(xray, choice) {
     make("figcaption", {}, "Length of the stream", legendOf("accent", "this token"), legendOf("faint", "median token")),
     streamChart(xray, choice.position, width)));
   redraw(parts, choice, (width) => parts.replaceChildren(
-    make("figcaption", {}, "Length of what is added", legendOf("accent", "attention"), legendOf("warm", "feed-forward")),
+    make("figcaption", {}, "Length of what is added",
+      legendOf("accent", "attention"), legendOf("warm", "feed-forward")),
     partsChart(xray, choice.position, width)));
   choice.listen(() => said.replaceChildren(...normsInWords(xray, choice.position)));
   const lesson = "A token travels through the model as one vector, the residual stream. Attention and feed-forward of "
-    + "each layer read it and add to it; nothing is ever overwritten. Lengths (L2 norms) show who writes much: the "
-    + "longer the stream has become, the more a layer must add to turn it.";
+    + "each layer read it and add to it; nothing is ever overwritten. Lengths (L2 norms) show which part writes "
+    + "much: the longer the stream has become, the more a layer must add to turn it elsewhere.";
   return xraySection("norms", "Residual stream", lesson,
     make("div", {class: "card"}, said, make("div", {class: "xray-charts"}, stream, parts)));
 }
@@ -25,7 +26,8 @@ function normsInWords(xray, position) {
   ]);
   const most = parts.reduce((one, other) => (other.length > one.length ? other : one));
   const [begin, end] = [xray.residual_norms[0], xray.residual_norms.at(-1)].map((row) => rounded(row[position]));
-  return ["At ", tokenMark(xray.token(position)), ` the stream begins ${begin} long and ends at ${end}; most is added by `,
+  const lengths = ` the stream begins with a length of ${begin} and ends with ${end}; most is added by `;
+  return ["At ", tokenMark(xray.token(position)), lengths,
     make("b", {}, most.name), ` (${rounded(most.length)}).`];
 }
 
@@ -36,7 +38,8 @@ function streamChart(xray, position, width) {
   const medians = xray.residual_norms.map((row) => [...row].sort((one, other) => one - other)[row.length >> 1]);
   const chart = openChart(width, Math.max(...lengths, ...medians), xray.n_layers + 1);
   const x = (at) => chart.left + (at / 2 + 0.5) * chart.step;
-  const line = (values, name) => svg("polyline", {class: name, points: values.map((y, at) => `${x(at)},${chart.y(y)}`).join(" ")});
+  const points = (values) => values.map((length, at) => `${x(at)},${chart.y(length)}`).join(" ");
+  const line = (values, name) => svg("polyline", {class: name, points: points(values)});
   const name = (at) => (at === 0 ? "embedding" : `${at % 2 ? "attention" : "feed-forward"} of layer ${(at - 1) >> 1}`);
   const dots = lengths.map((length, at) => svg("circle", {cx: x(at), cy: chart.y(length), r: chart.step > 24 ? 3.5 : 2},
     svg("title", {}, `after the ${name(at)}: ${rounded(length)}`)));
@@ -46,13 +49,15 @@ function streamChart(xray, position, width) {
 function partsChart(xray, position, width) {
   const layers = [
     {embedding: xray.embedding_norms[position]},
-    ...xray.attention_norms.map((row, layer) => ({attention: row[position], feed: xray.feed_forward_norms[layer][position]})),
+    ...xray.attention_norms.map((row, layer) =>
+      ({attention: row[position], feed: xray.feed_forward_norms[layer][position]})),
   ];
   const chart = openChart(width, Math.max(...layers.flatMap(Object.values)), layers.length);
   const bar = Math.min(22, chart.step * 0.36);
   const columns = layers.flatMap((layer, at) => Object.entries(layer).map(([kind, length], number, all) => {
     const x = chart.left + (at + 0.5) * chart.step + (number - all.length / 2) * bar;
-    const title = kind === "embedding" ? "token embedding" : `${kind === "feed" ? "feed-forward" : kind} of layer ${at - 1}`;
+    const part = kind === "feed" ? "feed-forward" : kind;
+    const title = kind === "embedding" ? "token embedding" : `${part} of layer ${at - 1}`;
     return svg("rect", {class: kind, x: x + 0.5, y: chart.y(length), width: Math.max(1, bar - 1),
       height: chart.y(0) - chart.y(length)}, svg("title", {}, `${title}: ${rounded(length)}`));
   }));

@@ -8,17 +8,21 @@ function xrayTokens(xray, choice) {
     button.style.setProperty("--surprise", share.toFixed(3));
     return button;
   });
-  choice.listen(() => showLooks(xray, choice, buttons));
+  const attention = xray.hasAttention;
+  if (attention) choice.listen(() => showLooks(xray, choice, buttons));
   const legend = make("div", {class: "xray-legend faint"},
     make("span", {class: "xray-scale"}), `surprise, 0 to ${SURPRISED} nats or more`,
-    make("span", {class: "xray-bar"}), "where it looks");
-  const looks = make("span", {class: "xray-control"}, "It looks with ", headSelects(xray, choice));
+    ...(attention ? [make("span", {class: "xray-bar"}), "where it looks"] : []));
+  const looks = make("span", {class: "xray-control"},
+    ...(attention ? ["It looks with ", headSelects(xray, choice)] : []));
   const lesson = "The model reads from left to right. Before each token it gave every token of its vocabulary a "
     + "probability of coming next; the tint is its surprise, −log of the probability of the one that came. Point at a "
-    + "token, or walk with the arrow keys, to see what was expected there and which earlier tokens its attention looks "
-    + "at (the bars below them). A click holds it; Escape lets go.";
+    + "token, or walk with the arrow keys, to see what was expected there"
+    + (attention ? " and which earlier tokens its attention looks at (the bars below them). " : ". ")
+    + "A click holds it; Escape lets go.";
   return xraySection("tokens", "Token by token", lesson, summary(xray),
-    make("div", {class: "card"}, make("div", {class: "xray-controls"}, looks, legend), flow, tokenDetail(xray, choice)));
+    make("div", {class: "card"},
+      make("div", {class: "xray-controls"}, looks, legend), flow, tokenDetail(xray, choice)));
 }
 
 function summary(xray) {
@@ -38,7 +42,9 @@ function tokenFlow(xray, choice, build) {
     const button = build(position);
     button.type = "button";
     button.addEventListener("pointerenter", () => { if (!choice.pinned) choice.set({position}); });
-    button.addEventListener("click", () => choice.set({position, pinned: !(choice.pinned && choice.position === position)}));
+    button.addEventListener("click", () => {
+      choice.set({position, pinned: !(choice.pinned && choice.position === position)});
+    });
     flow.append(button);
     if (/[\n\r]$/.test(xray.texts[id])) flow.append(make("br"));
     return button;
@@ -72,7 +78,7 @@ function tokenDetail(xray, choice) {
   choice.listen(() => {
     said.replaceChildren(...aboutToken(xray, choice));
     detail.replaceChildren(expectedHere(xray, choice.position), expectedNext(xray, choice.position),
-      looksAt(xray, choice), nearest(xray, choice.position));
+      ...(xray.hasAttention ? [looksAt(xray, choice)] : []), nearest(xray, choice.position));
   });
   return make("div", {}, said, detail);
 }
@@ -132,6 +138,7 @@ function bars(rows, kind = "") {
     bar.style.width = `${(100 * share).toFixed(2)}%`;
     const name = make("span", {class: "token", title: text}, make("bdi", {}, text));
     if (note !== undefined) name.append(make("small", {}, ` ${note}`));
-    return make("li", {class: mark ? "came" : null}, name, make("span", {}, bar), make("b", {}, said ?? percent(share)));
+    const number = make("b", {}, said ?? percent(share));
+    return make("li", {class: mark ? "came" : null}, name, make("span", {}, bar), number);
   }));
 }

@@ -4,7 +4,7 @@
 //     F inner width                 V vocab_size                  S positions seen
 // Float32Array rounds what is put into it, so sums within a line are kept in more than 32 bits, and lines pass on 32.
 
-// A matrix (N, K) in whole numbers: w = q * scale, a scale for each group of columns. q (N, K'), scales (N, K' / group).
+// A matrix (N, K) in whole numbers: w = q * scale, a scale for each group of columns. q (N, K'), scales (N, K'/group).
 const { fround } = Math;
 
 class QuantizedMatrix {
@@ -103,7 +103,8 @@ function inverseRoot(x, eps) {
   return fround(1 / fround(Math.sqrt(fround(fround(squares / x.length) + fround(eps)))));
 }
 
-// The sum of x, or of x y, in the order of a processor with vectors of 16: a lane for every 16th, what is over to the first.
+// The sum of x, or of x y, in the order of a processor with vectors of 16: a lane for every 16th, what is left over to
+// the first.
 function sum(x, y) {
   const lanes = new Float32Array(16), whole = x.length - x.length % 16;
   for (let i = 0; i < x.length; i++) lanes[i < whole ? i % 16 : 0] += y ? x[i] * y[i] : x[i];
@@ -121,8 +122,8 @@ function exponential(x) {
   for (let i = 1; i < COEFFICIENTS.length; i++) p = fround(p * r + COEFFICIENTS[i]);
   return fround(fround(fround(fround(p * r) * r + r) + 1) * 2 ** n);
 }
-const COEFFICIENTS = Float32Array.of(1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-  5.0000001201e-1);
+const COEFFICIENTS = Float32Array.of(
+  1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1);
 
 function sigmoid(x) {
   return fround(1 / fround(1 + exponential(-x)));
@@ -171,8 +172,8 @@ class LearnedPositions {
   }
 }
 
-// Turns feature i of a head, paired with i + D/2, by position * theta^(-2i / D). The cosines and sines (T, D / 2) lie in
-// the file: not every browser computes them to the last bit alike.
+// Turns feature i of a head, paired with i + D/2, by position * theta^(-2i / D). The cosines and sines (T, D / 2) lie
+// in the file: not every browser computes them to the last bit alike.
 class RotaryPositions {
   constructor(weights, config) {
     this.cos = weights.vector("rotary.cos");
@@ -214,7 +215,8 @@ class MultiHeadAttention {
     this.key = weights.linear(`${place}.key`);
     this.value = weights.linear(`${place}.value`);
     this.outputProjection = weights.linear(`${place}.output_projection`);
-    const norm = (name) => (config.qkNorm ? new RMSNorm(weights.vector(`${place}.${name}.scale`), config.normEps) : same);
+    const norm = (name) =>
+      (config.qkNorm ? new RMSNorm(weights.vector(`${place}.${name}.scale`), config.normEps) : same);
     this.queryNorm = norm("query_norm");
     this.keyNorm = norm("key_norm");
     this.rotary = config.architecture === "modern" ? new RotaryPositions(weights, config) : same;
@@ -225,7 +227,8 @@ class MultiHeadAttention {
 
   forward(x, cache, onto) {
     const start = cache.length;
-    const turned = (heads, norm) => this.splitHeads(heads).map((head) => this.rotary.forward(norm.forward(head), start));
+    const turned = (heads, norm) =>
+      this.splitHeads(heads).map((head) => this.rotary.forward(norm.forward(head), start));
     const queries = turned(this.query.forward(x), this.queryNorm); // H of (D)
     const keys = turned(this.key.forward(x), this.keyNorm); // K of (D)
     cache.append(keys, this.value.forward(x)); // S positions, (K D) each
@@ -237,7 +240,8 @@ class MultiHeadAttention {
   }
 
   splitHeads(x) {
-    return Array.from({ length: x.length / this.headDim }, (_, h) => x.subarray(h * this.headDim, (h + 1) * this.headDim));
+    const { headDim } = this;
+    return Array.from({ length: x.length / headDim }, (_, h) => x.subarray(h * headDim, (h + 1) * headDim));
   }
 
   // softmax(query keys / sqrt(D)) values, of the head that begins at `offset` of each position, into `context`.
@@ -282,7 +286,8 @@ class GPTModel {
     const modern = config.architecture === "modern";
     this.tokenEmbedding = weights.matrix("token_embedding.weight");
     this.positionEmbedding = modern ? same : new LearnedPositions(weights.vector("position_embedding.weight"));
-    this.blocks = Array.from({ length: config.nLayers }, (_, layer) => new TransformerBlock(weights, `blocks.${layer}`, config));
+    const block = (_, layer) => new TransformerBlock(weights, `blocks.${layer}`, config);
+    this.blocks = Array.from({ length: config.nLayers }, block);
     this.finalNorm = normLayer(weights, "final_norm", config);
     this.outputHead = config.tieEmbeddings ? new Linear(this.tokenEmbedding) : weights.linear("output_head");
   }
@@ -311,7 +316,8 @@ function normLayer(weights, place, config) {
   return new LayerNorm(scale, weights.vector(`${place}.shift`), config.normEps);
 }
 
-// The tensors in the bytes of the file by the names of the parameters in model.py. Throws where they are not as written.
+// The tensors in the bytes of the file by the names of the parameters in model.py. Throws where they are not as they
+// were written.
 class Weights {
   constructor(model, buffer) {
     let at = 0;

@@ -109,7 +109,8 @@ class Page {
     return [
       make("header", {},
         make("h1", {}, about.name),
-        make("p", { class: "lead" }, "A small language model in one file. It writes here, on this device, without a network."),
+        make("p", { class: "lead" },
+          "A small language model in one file. It writes here, on this device, without a network."),
         make("p", { class: "facts faint" }, facts.filter(Boolean).join(" · "))),
       make("p", { class: "privacy", role: "note" }, make("strong", {}, `This file contains a model of ${text}.`),
         ` Whoever has it can make it repeat parts of ${these}.`),
@@ -138,7 +139,9 @@ class Page {
         number("top-k", "Top k (0: all)", "0", "[0-9]{1,7}", "a whole number"),
         number("seed", "Seed", "1337", "[0-9]{1,18}", "a whole number of at most 18 digits"),
         number("length", "Tokens", "200", "[1-9][0-9]{0,5}", "a whole number from 1")),
-        make("p", { class: "faint" }, "At temperature 0 it always takes the likeliest token. The same seed gives the same text.")));
+        make("p", { class: "faint" }, "Before each token it draws one by its probability. A higher temperature gives "
+          + "unlikely tokens more chance, at 0 it always takes the likeliest; top k leaves only the k likeliest to "
+          + "draw from. The same seed gives the same text.")));
     return this.fields;
   }
 
@@ -146,7 +149,8 @@ class Page {
     this.words = make("div", { id: "text", role: "group", "aria-label": "The text, token by token",
       onclick: (event) => this.open(this.spans.indexOf(event.target)), onkeydown: (event) => this.move(event) });
     this.status = make("p", { id: "status", class: "faint", role: "status" });
-    this.heads = make("select", { id: "head", onchange: () => this.shade() }, make("option", { value: "-1 0" }, "all heads, averaged"),
+    this.heads = make("select", { id: "head", onchange: () => this.shade() },
+      make("option", { value: "-1 0" }, "all heads, averaged"),
       ...this.model.blocks.map((_, layer) => make("optgroup", { label: `Layer ${layer + 1}` },
         ...Array.from({ length: this.model.config.nHeads }, (_, head) =>
           make("option", { value: `${layer} ${head}` }, `layer ${layer + 1}, head ${head + 1}`)))));
@@ -203,7 +207,8 @@ class Page {
     this.close();
     if (!text.pending) text.rewind();
     let since = performance.now(), began = since, said = `wrote ${length} tokens`;
-    const speed = () => `${(1000 * (text.ids.length - end + length) / (performance.now() - began)).toFixed(0)} tokens/s`;
+    const written = () => text.ids.length - end + length;
+    const speed = () => `${(1000 * written() / (performance.now() - began)).toFixed(0)} tokens/s`;
     try {
       while (text.ids.length < end) {
         if (text.pending > 1) began = performance.now(); // the speed is that of writing
@@ -246,7 +251,8 @@ class Page {
   // Put on the page what came since it was last here.
   show(said) {
     const { text } = this;
-    if (!text) this.words.replaceChildren(make("p", { class: "faint" }, "Press Write, and it goes on from your beginning."));
+    const hint = "Press Write, and it goes on from your beginning.";
+    if (!text) this.words.replaceChildren(make("p", { class: "faint" }, hint));
     for (let i = this.spans.length; text && i < text.ids.length; i++) this.spans.push(this.piece(i));
     if (text?.start) said = `${said} · sees the last ${text.ids.length - text.start} tokens`;
     if (said) this.status.textContent = said;
@@ -257,7 +263,8 @@ class Page {
 
   piece(i) {
     const id = this.text.ids[i], thought = this.text.guesses[i];
-    const shown = id === this.tokenizer.endOfText ? "" : this.decoder.decode(this.tokenizer.piece(id), { stream: true });
+    const ends = id === this.tokenizer.endOfText;
+    const shown = ends ? "" : this.decoder.decode(this.tokenizer.piece(id), { stream: true });
     const chance = thought ? `, ${percent(thought.probability)}` : "";
     const kind = /^\n+$/.test(shown) ? " line" : shown ? "" : " part"; // part of a character, or nothing to see
     const span = make("span", { class: `piece${i < this.nGiven ? " given" : ""}${kind}`, role: "button",
@@ -275,7 +282,9 @@ class Page {
     const weights = attention(this.model, layer, head);
     // Many heads rest on the first token: the others are measured among themselves.
     const top = weights.subarray(1).reduce((most, weight) => Math.max(most, weight), 1e-9);
-    weights.forEach((weight, s) => this.spans[text.start + s]?.style.setProperty("--look", Math.min(1, weight / top).toFixed(3)));
+    weights.forEach((weight, s) => {
+      this.spans[text.start + s]?.style.setProperty("--look", Math.min(1, weight / top).toFixed(3));
+    });
   }
 
   enable() {
@@ -286,8 +295,8 @@ class Page {
   }
 
   follow() { // the newest line stays in sight, where the reader has not scrolled away from it
-    const last = this.spans.at(-1)?.getBoundingClientRect();
-    if (last && last.bottom > innerHeight && last.bottom < innerHeight + 120) scrollBy(0, last.bottom - innerHeight + 60);
+    const below = (this.spans.at(-1)?.getBoundingClientRect().bottom ?? 0) - innerHeight;
+    if (below > 0 && below < 120) scrollBy(0, below + 60);
   }
 
   // Show what the token at `place` might have been.
@@ -297,8 +306,10 @@ class Page {
     this.select(place);
     const { text, tokenizer } = this, thought = text.guesses[place];
     const named = (id) => make("code", {}, visible(tokenizer.name(id)) || "nothing");
-    const heading = make("h2", { tabindex: -1 }, named(text.ids[place]), thought ? ` ${percent(thought.probability)}` : "");
-    const close = make("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => this.close() }, "×");
+    const chance = thought ? ` ${percent(thought.probability)}` : "";
+    const heading = make("h2", { tabindex: -1 }, named(text.ids[place]), chance);
+    const close = make("button",
+      { type: "button", class: "close", "aria-label": "Close", onclick: () => this.close() }, "×");
     const options = thought ? thought.ids.map((id, i) => this.option(place, id, thought.shares[i], named)) : [];
     const hint = thought ? "What the model thought could stand here. Choose one, and it goes on from there."
       : "The first token: the model had nothing to go by.";
@@ -315,7 +326,8 @@ class Page {
     const bar = make("span", { class: "bar" });
     bar.style.width = `${100 * share}%`;
     const option = make("button", { type: "button", class: "option", "aria-pressed": String(here),
-      onclick: () => this.swap(place, id), onkeydown: (event) => step(event, this.alternatives.querySelectorAll(".option"), option) },
+      onclick: () => this.swap(place, id),
+      onkeydown: (event) => step(event, this.alternatives.querySelectorAll(".option"), option) },
       named(id), make("span", { class: "share" }, percent(share)), bar);
     return option;
   }
@@ -370,7 +382,9 @@ class Page {
 // Arrow keys, Home and End: the focus goes from `here` to another of `elements`. Whether it did.
 function step(event, elements, here) {
   const all = [...elements], at = all.indexOf(here);
-  const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+  const [before, after] = [at - 1, at + 1];
+  const to = { ArrowRight: after, ArrowDown: after, ArrowLeft: before, ArrowUp: before, Home: 0, End: all.length - 1 }
+    [event.key];
   if (to === undefined || !all[to]) return false;
   event.preventDefault();
   all[to].focus();
