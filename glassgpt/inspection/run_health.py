@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from glassgpt.checkpoint.atomic import LITTER
 from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.inspection import curve_checks, learning_checks, text_checks
 from glassgpt.inspection.finding import Finding, RunRecord, number
 from glassgpt.settings import InputError
@@ -88,9 +89,11 @@ def _unfinished(record: RunRecord) -> Iterator[Finding]:
     latest, total = record.run.latest, record.total_steps
     step = int(latest.name.removeprefix("step-")) if latest else 0
     if step and total and step < total and record.measured.get("steps") != step:
+        trust = " --trust-code" if (record.run.path / CODE).is_file() else ""
+        command = f"glassgpt train --resume {shlex.quote(str(record.run.path))}{trust}"
         yield Finding(
             "unfinished", "the run is not finished", f"its latest checkpoint is of step {step:,} of {total:,}",
-            f"go on with: glassgpt train --resume {shlex.quote(str(record.run.path))} (unless it is still running)",
+            f"go on with: {command} (unless it is still running)",
         )  # fmt: skip
 
 
