@@ -6,18 +6,17 @@ takes long in a large model or text (writing, searching, looking inside) is give
 as it can in it.
 """
 
+import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from glassgpt import __version__, settings
 from glassgpt.api.loaded import load
-from glassgpt.api.outlook import MOST_OF_REPORT, PLAN_FILE
+from glassgpt.api.outlook import MOST_OF_REPORT
 from glassgpt.api.run_record import record_of
 from glassgpt.api.texts import prepared_again
 from glassgpt.checkpoint.atomic import write_atomically
@@ -28,7 +27,7 @@ from glassgpt.data.shards import Ids
 from glassgpt.evaluation.copied import Copied, copied
 from glassgpt.generation.sampling import Sampling
 from glassgpt.inspection.ablation import ablation_flops
-from glassgpt.inspection.finding import read_json
+from glassgpt.inspection.finding import Line, number
 from glassgpt.inspection.report_page import report_page
 from glassgpt.inspection.run_health import findings
 from glassgpt.inspection.token_statistics import token_statistics
@@ -36,13 +35,11 @@ from glassgpt.inspection.xray import XRay, xray
 from glassgpt.planning.plan import plan
 from glassgpt.settings import InputError
 from glassgpt.text.tokenizer import Tokenizer
-from glassgpt.training.metrics import read_health, read_metrics
 
 if TYPE_CHECKING:
     from glassgpt.api.gpt import GPT
 
 REPORT_FILE = "report.html"
-HEALTH_FILE = "health.jsonl"
 WRITTEN, TEXTS = 6000, 4
 """Characters that are written to be searched for copies, and in how many texts."""
 LOOKED_AT = 48
@@ -75,7 +72,7 @@ def write_report(
 ) -> Path:
     """The same, of what is open already. `spent` gives the seconds that the run takes besides those in report.json."""
     values, found = gather(run, chosen, prepared, gpt, seconds)
-    if "seconds" in values["measured"]:
+    if values["measured"].get("seconds") is not None:
         values["measured"]["seconds"] += spent()
     path = run / REPORT_FILE
     write_atomically(path, report_page(run.name, values, found, gpt.token_text).encode())
@@ -87,6 +84,7 @@ def gather(
 ) -> tuple[dict[str, Any], XRay | None]:
     """What the page says, in plain values, and the X-ray; None of a model of one's own."""
     facts, tokenizer = prepared.facts, prepared.tokenizer
+    record = record_of(RunDirectory(run))
     texts = _write(gpt, chosen.run.seed, _before(0.4 * seconds))
     values = {
         "about": {"name": run.name, "version": __version__, "device": chosen.run.device, "dtype": chosen.run.dtype},
@@ -94,37 +92,56 @@ def gather(
         "model": chosen.model.to_dict(),
         "optim": {"name": chosen.optim.name, "batch_size": chosen.optim.batch_size},
         "plan": plan(chosen.model, chosen.optim, chosen.run).to_dict(),
-        "predicted": read_json(run / PLAN_FILE),
-        "measured": read_json(run / "report.json"),
-        "curve": _curve(run, facts.bytes / max(1, facts.train_tokens + facts.val_tokens)),
+        "predicted": _figures(record.predicted),
+        "measured": _figures(record.measured) | {"ngrams": record.ngrams},
+        "curve": _curve(record.lines, facts.bytes / max(1, facts.train_tokens + facts.val_tokens)),
         "samples": _samples(run),
-        "health": read_health(run / HEALTH_FILE),
-        "findings": [asdict(finding) for finding in findings(record_of(RunDirectory(run)))],
+        "health": _health(record.health),
+        "findings": [asdict(finding) for finding in findings(record)],
         "tokens": token_statistics(prepared.train, tokenizer.vocab_size, gpt.token_text),
         "writing": _writing(texts, prepared, 0.3 * seconds),
     }
     return values, _look(gpt, texts[0] if texts else "", 0.3 * seconds)
 
 
-def _curve(run: Path, bytes_per_token: float) -> dict[str, list[list[float]]]:
-    """[step, bits per byte] of the batches trained on, and of the validation text."""
-    lines = read_metrics(run / "metrics.jsonl")
-    to_bits = 1 / (np.log(2) * bytes_per_token)
+def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What plan.json or report.json tells; None for what should be a number and is none."""
+    return {name: value if name == "plan" else number(values, name) for name, value in values.items()}
+
+
+def _curve(lines: Sequence[Line], bytes_per_token: float) -> dict[str, list[list[float]]]:
+    """[step, bits per byte] of the batches trained on, and of the validation text, where these are numbers."""
+    to_bits = 1 / (math.log(2) * bytes_per_token)
+    training = [(line.step, line.loss * to_bits) for line in lines]
+    validation = [(line.step, line.val_bpb) for line in lines if line.val_bpb is not None]
+    curves = {"training": training, "validation": validation}
     return {
-        "training": [[line.step, round(line.loss * to_bits, 4)] for line in lines],
-        "validation": [[line.step, round(line.val_bpb, 4)] for line in lines if line.val_bpb is not None],
+        name: [[step, round(score, 4)] for step, score in points if math.isfinite(step) and math.isfinite(score)]
+        for name, points in curves.items()
     }
+
+
+def _health(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The values of the blocks at each evaluation, of as many blocks as at the first."""
+    told = [line for line in lines if isinstance(line.get("layers"), list)]
+    told = [line for line in told if all(isinstance(part, dict) for part in line["layers"])]
+    alike = [line for line in told if len(line["layers"]) == len(told[0]["layers"])]
+    return [
+        {"step": line["step"], "layers": [{name: number(part, name) for name in part} for part in line["layers"]]}
+        for line in alike
+    ]
 
 
 def _samples(run: Path) -> list[dict[str, Any]]:
     """What it wrote at each evaluation: {step, bits_per_byte, text}."""
     path = run / "samples.txt"
-    written = path.read_text(encoding="utf-8") if path.exists() else ""
-    head = re.compile(r"^--- step (\d+), ([\d.]+) bits per byte ---\n", re.MULTILINE)
+    written = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    head = re.compile(r"^--- step (\d{1,15}), (\d{1,9}\.\d{1,9}|nan|inf) bits per byte ---\n", re.MULTILINE)
     _, *parts = head.split(written)
     return [
         {"step": int(step), "bits_per_byte": float(score), "text": text.strip("\n")}
         for step, score, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        if math.isfinite(float(score))
     ]
 
 

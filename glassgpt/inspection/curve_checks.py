@@ -80,7 +80,7 @@ def spikes(record: RunRecord) -> Iterator[Finding]:
         around = (record.lines[number - 10 : number], record.lines[number + 1 : number + 11])
         usual = max(statistics.median(line.loss for line in lines) for lines in around)
         line = record.lines[number]
-        if line.loss > SPIKE * usual and line.loss > usual + SPIKE_NATS:
+        if usual > 0 and line.loss > SPIKE * usual and line.loss > usual + SPIKE_NATS:
             found.append((line.step, line.loss, usual))
     if found:
         step, loss, usual = max(found, key=lambda spike: spike[1] / spike[2])

@@ -1,6 +1,7 @@
 """What is looked at to judge a run, and what is said of it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,29 +58,50 @@ class RunRecord:
     """The lines of health.jsonl."""
     text: TextHealth | None = None
     """None where the prepared text is gone."""
+    damage: Sequence[str] = ()
+    """What is wrong with the files that tell of the run, one line each."""
 
     @property
     def total_steps(self) -> int | None:
         """Of the whole run, as far as was planned."""
-        return self.predicted["plan"][-1][1] if self.predicted.get("plan") else self.predicted.get("steps")
+        stretches = self.predicted.get("plan")
+        last = stretches[-1] if isinstance(stretches, list) and stretches else None
+        foreseen = last[1] if isinstance(last, list) and len(last) == 2 else self.predicted.get("steps")
+        return foreseen if type(foreseen) is int else None
 
     @property
     def ngrams(self) -> Mapping[str, float]:
         """Bits per byte of models that count 1, 2 and 3 tokens; empty where the run did not come to its end."""
         counted = self.measured.get("ngrams")
-        good = isinstance(counted, dict) and all(isinstance(counted.get(order), float) for order in "123")
-        return counted if good else {}
+        scores = {order: number(counted, order) for order in "123"} if isinstance(counted, dict) else {}
+        found = {order: score for order, score in scores.items() if score is not None}
+        return found if len(found) == 3 else {}
 
     @property
     def score(self) -> float | None:
         """Bits per byte of the finished run."""
-        return self.measured.get("bits_per_byte")
+        return number(self.measured, "bits_per_byte")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is none that can be read."""
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def number(values: Mapping[str, Any], name: str) -> float | int | None:
+    """A number in a file that may have been changed; None where it is none, or not finite, or too large for one."""
+    value = values.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from glassgpt.inspection.finding import Finding, RunRecord
+from glassgpt.inspection.finding import Finding, RunRecord, number
 
 LOUD, VERY_LOUD = 100.0, 1000.0
 """RMS of the residual stream: 0.1 to 10 in models that learn well, hundreds where the weights have run away."""
@@ -24,6 +24,8 @@ MANY_DEAD = 0.25
 TOKENS_PER_PARAMETER, GAP = 0.2, 0.1
 """A model with so few tokens to learn from can learn them by heart; it does where training and validation are so far
 apart, as a share."""
+BEHIND = 1.02
+"""Times the score of counting pairs: less than that is within what another part of the text would give."""
 
 
 def rate_too_high(record: RunRecord) -> Iterator[Finding]:
@@ -47,7 +49,7 @@ def rate_too_low(record: RunRecord) -> Iterator[Finding]:
         if rates.get(line["step"])
         for ratio in _values([*line["layers"], line.get("embedding"), line.get("head")], "update_ratio")
     ]
-    if not at_peak or not record.lines or not _learned_little(record):
+    if not at_peak or peak <= 0 or not _learned_little(record):
         return
     largest, steps = max(at_peak), record.lines[-1].step
     share = statistics.fmean(rates.values()) / peak  # of the peak, over the run
@@ -93,10 +95,10 @@ def dead_units(record: RunRecord) -> Iterator[Finding]:
 
 
 def too_little_data(record: RunRecord) -> Iterator[Finding]:
-    parameters, lines, text = record.predicted.get("parameters"), _lines(record), record.text
+    parameters, lines, text = number(record.predicted, "parameters"), _lines(record), record.text
     last = lines[-1] if lines else {}
-    train, val = last.get("train_bpb"), last.get("val_bpb")
-    if not (parameters and text and isinstance(train, float) and isinstance(val, float)):
+    train, val = number(last, "train_bpb"), number(last, "val_bpb")
+    if not (parameters and text) or train is None or val is None:
         return
     if text.train_tokens < TOKENS_PER_PARAMETER * parameters and train < (1 - GAP) * val:
         yield Finding(
@@ -109,7 +111,7 @@ def too_little_data(record: RunRecord) -> Iterator[Finding]:
 
 def behind_counting(record: RunRecord) -> Iterator[Finding]:
     counted, score = record.ngrams, record.score
-    if counted and score and score > counted["2"]:
+    if counted and score and score > BEHIND * counted["2"]:
         yield Finding(
             "behind_counting", "it is not yet as good as counting which token follows which",
             f"{score:.3f} bits per byte, {counted['2']:.3f} by counting pairs, {counted['3']:.3f} by threes",
@@ -124,8 +126,8 @@ def _lines(record: RunRecord) -> list[Mapping[str, Any]]:
 
 def _values(parts: Sequence[Any], name: str) -> list[float]:
     """What is there of `name`."""
-    values = [part.get(name) for part in parts if isinstance(part, dict)]
-    return [float(value) for value in values if isinstance(value, int | float)]
+    values = [number(part, name) for part in parts if isinstance(part, dict)]
+    return [value for value in values if value is not None]
 
 
 def _learned_little(record: RunRecord) -> bool:

@@ -9,7 +9,8 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -55,8 +56,20 @@ def asset(name: str) -> str:
 def _element(name: str, value: Any) -> str:
     if isinstance(value, bytes):
         return f'<script type="application/octet-stream" id="{name}">{base64.b64encode(value).decode()}</script>\n'
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json" id="{name}">{written}</script>\n'
+    written = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    safe = written.replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{safe}</script>\n'
+
+
+def _finite(value: Any) -> Any:
+    """The same value; null for each number that JSON has no sign for, such as a loss that ran away."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(part) for part in value]
+    return value
 
 
 def _digest(source: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from glassgpt.checkpoint.atomic import LITTER
 from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.inspection import curve_checks, learning_checks, text_checks
-from glassgpt.inspection.finding import Finding, RunRecord
+from glassgpt.inspection.finding import Finding, RunRecord, number
 from glassgpt.settings import InputError
 
 SLOWER = 0.75
@@ -24,7 +25,7 @@ PREDICTED = (
     ("memory_bytes", 0.3, "memory", "bytes", "where memory is short, give --run.max-memory"),
     ("bits_per_byte", 0.15, "score", "bits per byte", "nothing: the law that foretells it knows few such texts"),
 )
-"""In plan.json and report.json; by what share the two may differ."""
+"""In plan.json and report.json; by what share the second may be larger."""
 
 
 EXPLAINS = {
@@ -45,7 +46,7 @@ EXPLAINS = {
 def findings(record: RunRecord) -> list[Finding]:
     """All that looks wrong, what matters most first."""
     checks = (
-        _checkpoints, _unfinished, _litter, curve_checks.non_finite, curve_checks.diverged,
+        _checkpoints, _damage, _unfinished, _litter, curve_checks.non_finite, curve_checks.diverged,
         learning_checks.rate_too_high, learning_checks.rate_too_low, curve_checks.never_fell,
         learning_checks.idle_layers, learning_checks.dead_units, text_checks.repetitive, text_checks.noise,
         text_checks.tokenizer, curve_checks.overfitted, learning_checks.too_little_data,
@@ -75,13 +76,24 @@ def _checkpoints(record: RunRecord) -> Iterator[Finding]:
             yield Finding("damaged_checkpoint", "a checkpoint is damaged", str(damage).partition(": ")[0], instead)
 
 
+def _damage(record: RunRecord) -> Iterator[Finding]:
+    if record.damage:
+        more = f"; and {len(record.damage) - 1} more such" if len(record.damage) > 1 else ""
+        yield Finding(
+            "unreadable_file", "a file that tells of the run cannot be read", f"{record.damage[0]}{more}",
+            "copy it again from where the run was made; what follows rests on the other files",
+        )  # fmt: skip
+
+
 def _unfinished(record: RunRecord) -> Iterator[Finding]:
     latest, total = record.run.latest, record.total_steps
     step = int(latest.name.removeprefix("step-")) if latest else 0
     if step and total and step < total and record.measured.get("steps") != step:
+        trust = " --trust-code" if (record.run.path / CODE).is_file() else ""
+        command = f"glassgpt train --resume {shlex.quote(str(record.run.path))}{trust}"
         yield Finding(
             "unfinished", "the run is not finished", f"its latest checkpoint is of step {step:,} of {total:,}",
-            f"go on with: glassgpt train --resume {shlex.quote(str(record.run.path))} (unless it is still running)",
+            f"go on with: {command} (unless it is still running)",
         )  # fmt: skip
 
 
@@ -111,11 +123,12 @@ def _slower(record: RunRecord) -> Iterator[Finding]:
 
 
 def _predictions(record: RunRecord) -> Iterator[Finding]:
+    """What was worse than predicted: a shorter time or a better score is nothing wrong."""
     for name, tolerance, what, unit, do in PREDICTED:
-        foreseen, came = record.predicted.get(name), record.measured.get(name)
-        if not foreseen or not came or (name == "seconds" and abs(came - foreseen) < 3):
+        foreseen, came = number(record.predicted, name), number(record.measured, name)
+        if not foreseen or not came or (name == "seconds" and (came < foreseen + 3 or any(_slower(record)))):
             continue
-        if abs(came / foreseen - 1) > tolerance:
+        if came / foreseen - 1 > tolerance:
             evidence = f"{came:,.4g} {unit}, {foreseen:,.4g} were predicted"
             yield Finding("prediction", f"the {what} was not as predicted", evidence, do)
 

@@ -38,7 +38,7 @@ def append_metrics(path: Path, metrics: Metrics) -> None:
 
 def read_metrics(path: Path) -> list[Metrics]:
     """All whole lines; a last line that a crash cut short is left out, and so is one that makes no sense."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     read = []
     for line in lines:
         try:
@@ -60,7 +60,7 @@ def append_health(path: Path, line: Mapping[str, Any]) -> None:
 def read_health(path: Path) -> list[dict[str, Any]]:
     """All whole lines; one that a crash cut short, or that is no object with a step, is left out."""
     read = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):

@@ -83,6 +83,7 @@ def test_predictions_that_failed_and_a_small_validation_text_are_said() -> None:
     assert found([], foreseen, {"seconds": 150.0, "memory_bytes": 3 * 10**8, "bits_per_byte": 2.5}) == [
         "the time was not as predicted", "the memory was not as predicted", "the score was not as predicted",
     ]  # fmt: skip
+    assert found([], foreseen, {"seconds": 50.0, "memory_bytes": 10**7, "bits_per_byte": 0.9}) == [], "all better"
     assert found([], validation_bytes=900) == ["the validation text is small"]
 
 

@@ -100,7 +100,7 @@ def too_fast_later(model: GPTModel, optim: OptimConfig) -> torch.optim.Optimizer
 
 def made(text: Text, model: dict[str, Any], optim: dict[str, Any], steps: int, **more: Any) -> dict[str, Any]:
     """What such a run is begun with."""
-    every = {"eval_every": steps // 4, "log_every": 2, "threads": 2}
+    every = {"eval_every": steps // 4, "log_every": 2, "threads": 1}
     return {"text": text, "model": model, "optim": optim, "steps": steps, "tokenizer": "bpe:512", "run": every, **more}
 
 

@@ -54,22 +54,22 @@
     return make("table", { class: "bars" }, make("tbody", {}, ...lines));
   }
 
-  // The head: what it is in one sentence, and six figures.
+  // The head: what it is in one sentence, and six figures, of a run that came to its end.
   function head() {
     const { model, measured, text, curve } = report;
-    const best = measured.bits_per_byte;
     const words = `${model.architecture === "gpt2" ? "A GPT-2" : "A GPT"} of ${model.n_layers} layers, ` +
       `${model.embedding_dim} wide, with ${model.n_heads} heads and a context of ${model.context_length} tokens, ` +
-      `trained on ${text.sources.join(", ")} (${grouped(text.characters)} characters) for ` +
-      `${duration(measured.seconds)}.`;
+      `trained on ${text.sources.join(", ")} (${grouped(text.characters)} characters)` +
+      (measured.seconds == null ? ". No report.json tells what was measured at its end." : ` for ${duration(measured.seconds)}.`);
+    const times = measured.tokens / Math.max(1, text.train_tokens);
     const figures = [
-      [count(measured.parameters), "parameters"],
-      [best.toFixed(3), "bits per byte of text it has not seen"],
-      [duration(measured.seconds), `${grouped(measured.steps)} steps`],
-      [count(measured.tokens), `tokens, ${(measured.tokens / Math.max(1, text.train_tokens)).toFixed(1)} times the text`],
-      [`${count(measured.tokens_per_s)}/s`, "tokens while it trained"],
-      [bytes(measured.memory_bytes), "of memory at its peak"],
-    ];
+      [report.plan.parameters.total, count, "parameters"],
+      [measured.bits_per_byte, (n) => n.toFixed(3), "bits per byte of text it has not seen"],
+      [measured.seconds, duration, measured.steps == null ? "in all" : `${grouped(measured.steps)} steps`],
+      [measured.tokens, count, `tokens, ${times.toFixed(1)} times the text`],
+      [measured.tokens_per_s, (n) => `${count(n)}/s`, "tokens while it trained"],
+      [measured.memory_bytes, bytes, "of memory at its peak"],
+    ].filter(([figure]) => figure != null).map(([figure, say, name]) => [say(figure), name]);
     const list = figures.map(([figure, name]) => make("li", { class: "card" }, make("b", {}, figure), make("span", {}, name)));
     const links = [...document.querySelectorAll("main > section")].map((section) =>
       make("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
@@ -85,12 +85,13 @@
       ["checkpoint", "checkpoint_bytes", bytes], ["parameters", "parameters", grouped],
     ];
     const lines = rows.filter(([, key]) => measured[key] != null).map(([name, key, say]) => {
-      if (predicted[key] == null) return [name, "–", say(measured[key]), "not foreseen"];
+      if (!predicted[key]) return [name, "–", say(measured[key]), "not foreseen"];
       const off = measured[key] / predicted[key] - 1;
       const words = Math.abs(off) < 0.0005 ? "exact" : `${off > 0 ? "+" : "−"}${(100 * Math.abs(off)).toFixed(1)} %`;
       return [name, say(predicted[key]), say(measured[key]),
         make("span", { class: Math.abs(off) <= 0.15 ? "near" : "off" }, words)];
     });
+    if (!lines.length) return false;
     section.append(
       paragraph("Before the first step the run said what it would take. This is what came of it."),
       table(["", "predicted", "measured", "off by"], lines, [1, 2, 3]));
@@ -182,7 +183,7 @@
         make("span", { class: "key first" }), "training text, ", make("span", { class: "key second" }), "text not seen",
         ...(levels.length ? [", ", make("span", { class: "key level" }), "what counting n-grams of the same text reaches"] : []), "."),
       ...chart(lines, levels, { describe, label: "bits per byte over steps" }));
-    section.append(paragraph(
+    if (score != null) section.append(paragraph(
       `At the end it needs ${fitted.toFixed(2)} bits for a byte of the training text, and its best checkpoint ` +
       `${score.toFixed(2)} for one of all the text that it has not seen (the dots may be of a part of it)` +
       (score - fitted > GAP ? `: ${(score - fitted).toFixed(2)} more. It knows some of its text by heart.` : "."), true));
@@ -285,7 +286,7 @@
     const grid = make("div", { class: "strip" });
     grid.style.gridTemplateColumns = `repeat(${lines.length}, 1fr)`;
     rows.forEach((row, layer) => row.forEach((value, at) => {
-      const cell = make("i", { title: `block ${layer}, step ${grouped(lines[at].step)}: ${Number(value?.toPrecision(3))}` });
+      const cell = make("i", { title: `block ${layer}, step ${grouped(lines[at].step)}: ${value == null ? "no number" : Number(value.toPrecision(3))}` });
       cell.style.opacity = 0.08 + 0.92 * (most ? (value ?? 0) / most : 0);
       grid.append(cell);
     }));
