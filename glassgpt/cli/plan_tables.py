@@ -1,9 +1,10 @@
 """What `plan` prints: tables with bars."""
 
+import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
-from glassgpt.cli.words import count, duration, moment, number, size
+from glassgpt.cli.words import count, duration, moment, number, size, wrapped
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run
     total = sum(result.parameters.values())
     shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
     print(f"{name}: {config.architecture}, {shape}")
-    if about:
-        print(about)
+    for line in about.splitlines():
+        print("\n".join(wrapped(line, shutil.get_terminal_size().columns, "  ")))
     print(f"\nParameters {total:>28,}")
     for component, n in result.parameters.items():
         print(f"  {component.replace('_', ' '):<22}{n:>15,}  {n / total:>6.1%}  {_bar(n / total)}")
