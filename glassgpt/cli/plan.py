@@ -28,6 +28,9 @@ BATCH = {"batch_size": 4}
 """Of a model that says nothing of its training."""
 
 
+UNTOLD = "no score is foreseen: the text is shorter than all that the law of scores was fitted on"
+
+
 @dataclass(frozen=True)
 class Planned:
     """What is planned: a model, and as far as it is known how it is trained."""
@@ -113,6 +116,7 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
     if text in PRESETS or Path(text, "config.json").exists() or Path(text, "config.yaml").exists():
         raise InputError(f"--minutes plans a run on a text, and {text} is none: give a text, or leave --minutes out")
     from glassgpt.api.choice import foresee
+    from glassgpt.planning.choose import FORETOLD
     from glassgpt.planning.plan import plan as plan_of
 
     started = began()
@@ -130,6 +134,7 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
     about = [
         f"{foreseen.run.minutes:g} minutes: about {choice.steps:,} steps of {batch}, {optim.name}{score}",
         *choice.why,
+        *([UNTOLD] if choice.facts.bytes < FORETOLD else []),
         *foreseen.found.notes,
     ]
     print_plan(text, "\n".join(about), model, optim, foreseen.run, result)

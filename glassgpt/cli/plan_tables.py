@@ -1,9 +1,10 @@
 """What `plan` prints: tables with bars."""
 
+import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
-from glassgpt.cli.words import count, duration, number, size
+from glassgpt.cli.words import count, duration, moment, number, size, wrapped
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run
     total = sum(result.parameters.values())
     shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
     print(f"{name}: {config.architecture}, {shape}")
-    if about:
-        print(about)
+    for line in about.splitlines():
+        print("\n".join(wrapped(line, shutil.get_terminal_size().columns, "  ")))
     print(f"\nParameters {total:>28,}")
     for component, n in result.parameters.items():
         print(f"  {component.replace('_', ' '):<22}{n:>15,}  {n / total:>6.1%}  {_bar(n / total)}")
@@ -72,10 +73,10 @@ def print_fit(config: GPTConfig, optim: OptimConfig, run: RunConfig, needed: int
 
 def print_gpus(result: "Plan") -> None:
     """What training should take on GPUs."""
-    from glassgpt.planning.gpus import UTILISATION
+    from glassgpt.planning.gpus import LAUNCH_SECONDS, UTILISATION
 
     print(f"\nOn one GPU, computed: 16 bits, at {UTILISATION:.0%} of the peak in its data sheet (as nanoGPT trains")
-    print("GPT-2 124M on an H100; small models far less)")
+    print(f"GPT-2 124M on an H100), but {LAUNCH_SECONDS * 1e6:.0f} microseconds at least for each call of a kernel")
     print(f"  {'':<11}{'memory':>8}{'needed':>9}{'tokens/s':>11}{'1 M tokens':>13}{'compute-optimal':>17}")
     for found in result.gpus:
         gpu, memory = found.gpu, size(found.training_memory_bytes)
@@ -84,6 +85,8 @@ def print_gpus(result: "Plan") -> None:
             row += f"{count(found.tokens_per_s):>11}{duration(found.seconds_per_million_tokens):>13}"
             row += f"{duration(found.seconds_compute_optimal):>17}"
         print(row if found.fits else row + "   does not fit")
+    if any(found.fits and found.by_calls for found in result.gpus):
+        print("  Calls of kernels take longer here than arithmetic on some of them: a larger batch would be faster.")
 
 
 def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Plan") -> None:
@@ -96,7 +99,7 @@ def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Pla
     if pace.load is not None and pace.load > 1.5 * pace.threads:
         print(f"  other work keeps this machine busy (load {pace.load:.1f}): without it, it is faster")
     step = f"{optim.batch_size} x {config.context_length} tokens"
-    print(f"  {'a step of ' + step:<32}{duration(pace.step_seconds):>15}")
+    print(f"  {'a step of ' + step:<32}{moment(pace.step_seconds):>15}")
     print(f"  {'tokens a second':<32}{count(pace.tokens_per_s):>15}")
     print(f"  {'1 M tokens':<32}{duration(pace.seconds_per_million_tokens):>15}")
     tokens = f"compute-optimal, {count(result.compute_optimal.tokens)}"

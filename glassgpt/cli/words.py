@@ -118,6 +118,14 @@ def duration(seconds: float) -> str:
     return f"{count(seconds / 86400 / 365.25)} years"
 
 
+def moment(seconds: float) -> str:
+    """0.46 ms, 12.3 ms, 460 ms; from a second on as `duration` says it."""
+    if seconds >= 0.9995:
+        return duration(seconds)
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.{2 if milliseconds < 1 else 1 if milliseconds < 100 else 0}f} ms"
+
+
 def clock_time(seconds_from_now: float) -> str:
     """When that is: 16:34, with the day where it is not today."""
     now, then = time.localtime(), time.localtime(time.time() + seconds_from_now)

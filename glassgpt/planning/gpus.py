@@ -1,7 +1,7 @@
 """Named GPUs: what their makers say of them, and what training a model should take there.
 
-These times are computed, not measured: a GPU reaches a share of its peak that depends on the model, and small models
-keep none of them busy.
+These times are computed, not measured: a GPU reaches a share of its peak that depends on the model. A small model keeps
+none of them busy: then a step takes as long as the calls of its kernels.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,6 +16,12 @@ UTILISATION = 0.33
 """Share of the peak that training is assumed to reach: what nanoGPT does with GPT-2 124M, 1,024 tokens and bf16 on an
 H100 (378,000 tokens/s). Its README's four days for 300 billion tokens on eight A100s are 0.29; the best public code
 reaches 0.42 on an H200."""
+
+LAUNCH_SECONDS = 5e-6
+"""What PyTorch takes to call one kernel, at least (assumed)."""
+
+CALLS = {"gpt2": {"adamw": 90, "muon": 330}, "modern": {"adamw": 202, "muon": 482}}
+"""Kernels that a step calls for a layer: counted on the CPU, views left out. The ends count as one layer more."""
 
 USABLE = 0.92
 """Share of the memory that a model can have: the rest is the driver's, and lost between blocks."""
@@ -64,6 +70,8 @@ class OnGpu:
     training_memory_bytes: int
     fits: bool
     tokens_per_s: float
+    by_calls: bool
+    """The calls of kernels take longer than the arithmetic."""
     seconds_per_million_tokens: float
     seconds_compute_optimal: float
     written_tokens_per_s: float
@@ -82,14 +90,16 @@ def on_gpus(config: GPTConfig, optim: OptimConfig) -> list[OnGpu]:
     flops += (muon_flops(config, optim.muon_iterations) if optim.name == "muon" else 0) / tokens
     memory, weights = training_memory_on_gpu(config, optim), storage(config)["bf16"]
     optimal = compute_optimal(config).tokens
+    calls = CALLS[config.architecture][optim.name] * (config.n_layers + 1) * LAUNCH_SECONDS
     found = []
     for gpu in GPUS:
-        pace = UTILISATION * gpu.flops_per_s / flops
+        arithmetic = tokens * flops / (UTILISATION * gpu.flops_per_s)
+        pace = tokens / max(arithmetic, calls)
         found.append(
             OnGpu(
                 gpu=gpu, training_memory_bytes=memory, fits=memory <= USABLE * gpu.memory_bytes, tokens_per_s=pace,
-                seconds_per_million_tokens=1e6 / pace, seconds_compute_optimal=optimal / pace,
-                written_tokens_per_s=gpu.bytes_per_s / weights,
+                by_calls=calls > arithmetic, seconds_per_million_tokens=1e6 / pace,
+                seconds_compute_optimal=optimal / pace, written_tokens_per_s=gpu.bytes_per_s / weights,
             )
         )  # fmt: skip
     return found

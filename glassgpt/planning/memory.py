@@ -33,9 +33,17 @@ HOLES = {"fp32": 1.27, "bf16": 1.4}
 """What passes through a step takes this much more of the heap than it holds, as blocks of different sizes leave holes:
 with two sizes of numbers more than with one (measured: 1.22 to 1.31, and 1.29 to 1.5)."""
 
-HOLES_RECOMPUTING, HOLES_IN_PARTS = 1.7, 1.8
-"""The same where much is made and freed within each block (1.4 to 1.7), and where the gradients of earlier parts of the
-batch lie between what later parts free (1.6 to 2.0, another each time)."""
+HOLES_RECOMPUTING = 1.7
+"""The same where much is made and freed within each block (1.4 to 1.7)."""
+
+HOLES_IN_PARTS = {"fp32": 1.65, "bf16": 1.4}
+"""And where a batch goes in parts (fp32 1.3 to 1.9, another each time; bf16 1.3 to 1.4)."""
+HOLES_RECOMPUTING_IN_PARTS = 1.55
+"""Where both are so (1.3 to 1.6): the gradients are there from the start and lie between nothing that is freed.
+
+Before 2.38, glibc finds no room for an aligned block in a gap that the same block has left, if what lies beside it is
+in use: it asks for the alignment on top. PyTorch aligns every tensor, so the gaps depend on where small things lie.
+"""
 
 
 def storage(config: GPTConfig) -> dict[str, int]:
@@ -136,16 +144,17 @@ def training_memory(
     loss = FLOAT * head + bytes_each * n_logits + 3 * FLOAT * min(BLOCK, n_logits) + slices
     loss += 2 * head if run.dtype == "bf16" else 0
 
-    holes, earlier = HOLES["bf16" if run.dtype == "bf16" else "fp32"], 0
+    in_parts, precision = optim.accumulation > 1, "bf16" if run.dtype == "bf16" else "fp32"
+    holes = (HOLES_IN_PARTS if in_parts else HOLES)[precision]
     at_once = 0  # what a block that is computed again holds: its activations and their gradients
-    if optim.accumulation > 1:  # gradients of the parts before this one
-        holes, earlier = HOLES_IN_PARTS, weights
+    earlier = weights if in_parts else 0  # gradients of the parts before this one
     if run.recompute:
-        holes, at_once = max(holes, HOLES_RECOMPUTING), int(2.2 * block_bytes(config, sequences, run.dtype))
+        holes = HOLES_RECOMPUTING_IN_PARTS if in_parts else HOLES_RECOMPUTING
+        at_once = int(2.2 * block_bytes(config, sequences, run.dtype))
     after_forward = earlier + holes * (activations + loss)
     begin_backward = earlier + holes * (activations + at_once + FLOAT * head)
     # At the end all gradients are there; a second one of the head waits beside the sum of the parts before.
-    end_backward = weights + holes * (at_once + (FLOAT * head if optim.accumulation > 1 else 0.15 * weights))
+    end_backward = weights + holes * (at_once + (FLOAT * head if in_parts else 0.15 * weights))
     kernel = KERNELS["torch"]
     parts |= {"activations": activations + at_once, "loss": loss, "kernel": kernel, "interpreter": interpreter}
     most = int(max(after_forward, begin_backward, end_backward))

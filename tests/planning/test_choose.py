@@ -1,6 +1,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,12 @@ def test_facts_of_a_text() -> None:
     assert text_facts(Corpus.of(["the same line\n" * 1000])).repetition > 0.98
     assert text_facts(Corpus.of([""])).repetition == 0
     assert choose(LINE, SPEED, 60).bits_per_byte is None, "of no use for a text of one line"
+
+
+def test_no_score_is_foretold_of_a_text_shorter_than_the_law_knows() -> None:
+    short = replace(BOOK, characters=20_000, bytes=20_000)
+    assert choose(short, SPEED, 60).forecast is None
+    assert choose(BOOK, SPEED, 60).forecast is not None
 
 
 def test_the_predicted_step_follows_the_two_numbers_of_the_machine() -> None:

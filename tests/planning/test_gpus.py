@@ -4,7 +4,7 @@ import pytest
 
 from glassgpt.config import PRESETS, GPTConfig, OptimConfig
 from glassgpt.planning.flops import flops_per_token
-from glassgpt.planning.gpus import GPUS, UTILISATION, on_gpus
+from glassgpt.planning.gpus import GPUS, LAUNCH_SECONDS, UTILISATION, on_gpus
 from glassgpt.planning.memory import training_memory, training_memory_on_gpu
 from glassgpt.planning.optimal import compute_optimal
 from glassgpt.planning.parameters import total_parameters
@@ -33,6 +33,16 @@ def test_gpt2_small_on_an_h100_takes_what_the_assumed_share_was_read_from() -> N
     assert h100.tokens_per_s == pytest.approx(378_000, rel=0.02)
     assert h100.tokens_per_s * sum(flops_per_token(SMALL).values()) == pytest.approx(UTILISATION * 989e12)
     assert h100.seconds_per_million_tokens * h100.tokens_per_s == pytest.approx(1e6)
+
+
+def test_a_model_too_small_for_a_gpu_is_as_fast_on_all_as_its_kernels_are_called() -> None:
+    shape = {"n_layers": 3, "embedding_dim": 128, "n_heads": 2, "vocab_size": 512, "context_length": 256}
+    tiny = GPTConfig.from_dict(shape | {"architecture": "modern"})
+    found = on_gpus(tiny, OptimConfig(batch_size=4))
+    assert all(gpu.by_calls for gpu in found if gpu.gpu.name in ("A100 80GB", "H100", "H200"))
+    fast = {gpu.gpu.name: gpu.tokens_per_s for gpu in found}
+    assert fast["H100"] == fast["A100 80GB"] < 1024 / (3 * 100 * LAUNCH_SECONDS)
+    assert not any(gpu.by_calls for gpu in on_gpus(SMALL, OptimConfig(batch_size=4)))
 
 
 def test_what_does_not_fit_on_a_small_gpu_fits_on_a_large_one() -> None:
