@@ -36,10 +36,11 @@ with two sizes of numbers more than with one (measured: 1.22 to 1.31, and 1.29 t
 HOLES_RECOMPUTING = 1.7
 """The same where much is made and freed within each block (1.4 to 1.7)."""
 
-HOLES_IN_PARTS = {"fp32": 1.65, "bf16": 1.4}
-"""And where a batch goes in parts (fp32 1.3 to 1.9, another each time; bf16 1.3 to 1.4)."""
+HOLES_IN_PARTS = {"fp32": 1.7, "bf16": 1.4}
+"""And where a batch goes in parts: gradients of earlier parts lie between what later ones free (fp32 1.3 to 2.0, another
+each time; bf16 1.3 to 1.4)."""
 HOLES_RECOMPUTING_IN_PARTS = 1.55
-"""Where both are so (1.3 to 1.6): the gradients are there from the start and lie between nothing that is freed.
+"""Where both are so (1.3 to 1.6).
 
 Before 2.38, glibc finds no room for an aligned block in a gap that the same block has left, if what lies beside it is
 in use: it asks for the alignment on top. PyTorch aligns every tensor, so the gaps depend on where small things lie.

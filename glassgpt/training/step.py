@@ -99,7 +99,7 @@ def _autograd(
     loss_of: NextTokenLoss, optimizer: Optimizer, ids: Tensor, targets: Tensor, accumulation: int
 ) -> tuple[float, float]:
     """Loss and norm of the gradients, which PyTorch leaves in `.grad`."""
-    _clear_gradients(optimizer, accumulation)
+    optimizer.zero_grad()
     n_targets = (targets != IGNORED).sum().clamp(min=1)
     losses: list[Tensor] = []
     for part_ids, part_targets in zip(ids.chunk(accumulation), targets.chunk(accumulation), strict=True):
@@ -110,22 +110,6 @@ def _autograd(
     total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     loss, norm = torch.stack([torch.stack(losses).sum(), total_norm]).tolist()
     return loss, norm
-
-
-def _clear_gradients(optimizer: Optimizer, accumulation: int) -> None:
-    """Let go of all gradients; those of a batch in parts are made before its first step and set to zero where they lie.
-
-    Made by the first part's backward pass, they would lie between the activations that it frees, and what the next
-    part needs would fit into none of the gaps: that took a fifth more memory.
-    """
-    if accumulation == 1:
-        optimizer.zero_grad()
-        return
-    for parameter in optimizer.parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        else:
-            parameter.grad.zero_()
 
 
 def _culprit(loss_of: NextTokenLoss | NativeLoss, loss: float) -> str:
