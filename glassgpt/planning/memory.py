@@ -37,8 +37,8 @@ HOLES_RECOMPUTING = 1.7
 """The same where much is made and freed within each block (1.4 to 1.7)."""
 
 HOLES_IN_PARTS = {"fp32": 1.7, "bf16": 1.4}
-"""And where a batch goes in parts: gradients of earlier parts lie between what later ones free (fp32 1.3 to 2.0, another
-each time; bf16 1.3 to 1.4)."""
+"""And where a batch goes in parts: the gradients of earlier ones lie between what later ones free (fp32 1.3 to 2.0,
+another each time; bf16 1.3 to 1.4)."""
 HOLES_RECOMPUTING_IN_PARTS = 1.55
 """Where both are so (1.3 to 1.6).
 
