@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.html"
 WRITTEN, TEXTS = 6000, 4
 """Characters that are written to be searched for copies, and in how many texts."""
-LOOKED_AT = 48
-"""Tokens of the sample that is looked into."""
+LEAST = 500
+"""Characters that are written even where there is little time."""
+LOOKED_AT, TOO_SHORT = 48, 12
+"""Tokens of the sample that is looked into; with fewer, the validation text is looked at."""
 SLOW_FLOPS = 2e10
 """A second, which any machine reaches: what looking inside is expected to take is counted with it."""
 BLOCK = 1 << 18
@@ -85,7 +87,10 @@ def gather(
     """What the page says, in plain values, and the X-ray; None of a model of one's own."""
     facts, tokenizer = prepared.facts, prepared.tokenizer
     record = record_of(RunDirectory(run))
-    texts = _write(gpt, chosen.run.seed, _before(0.4 * seconds))
+    texts = _write(gpt, chosen.run.seed, 0.4 * seconds)
+    looked_at, kind = tokenizer.encode(texts[0] if texts else ""), "written"
+    if len(looked_at) < TOO_SHORT:
+        looked_at, kind = prepared.val[:LOOKED_AT].tolist(), "validation"
     values = {
         "about": {"name": run.name, "version": __version__, "device": chosen.run.device, "dtype": chosen.run.dtype},
         "text": {"sources": [Path(source).name or source for source in chosen.text], **asdict(facts)},
@@ -100,8 +105,9 @@ def gather(
         "findings": [asdict(finding) for finding in findings(record)],
         "tokens": token_statistics(prepared.train, tokenizer.vocab_size, gpt.token_text),
         "writing": _writing(texts, prepared, 0.3 * seconds),
+        "looked_at": kind,
     }
-    return values, _look(gpt, texts[0] if texts else "", 0.3 * seconds)
+    return values, _look(gpt, looked_at, 0.3 * seconds)
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,16 +151,19 @@ def _samples(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _write(gpt: "GPT", seed: int, go_on: Callable[[], bool]) -> list[str]:
-    """Texts that begin after a line break, drawn as `generate` draws by default, while there is time."""
+def _write(gpt: "GPT", seed: int, seconds: float) -> list[str]:
+    """Texts that begin after a line break, drawn as `generate` draws by default, while there is time for more; some
+    lines there are in any case, but where they would take many times as long."""
     texts: list[str] = []
-    left = WRITTEN
+    began, left = time.perf_counter(), WRITTEN
     for sequence in range(TEXTS):
         ids = gpt.ids("\n", WRITTEN, Sampling(temperature=0.8, seed=seed), sequence)
         text = ""
         for piece in gpt.decode_stream(ids):
             text += piece
-            if len(text) * (TEXTS - sequence) >= left or not go_on():
+            spent = time.perf_counter() - began
+            enough = WRITTEN - left + len(text) >= LEAST
+            if len(text) * (TEXTS - sequence) >= left or spent > (seconds if enough else 5 * seconds):
                 break
         texts.append(text)
         left -= len(text)
@@ -180,9 +189,9 @@ def _decoded(ids: Ids, tokenizer: Tokenizer) -> Iterator[str]:
         yield tokenizer.decode(ids[start : start + BLOCK].tolist())
 
 
-def _look(gpt: "GPT", text: str, seconds: float) -> XRay | None:
+def _look(gpt: "GPT", ids: Sequence[int], seconds: float) -> XRay | None:
     """The X-ray of the beginning of a text, with ablation where that does not take too long."""
-    ids = gpt.prompt_ids(text)[: min(LOOKED_AT, gpt.config.context_length)]
+    ids = ids[: min(LOOKED_AT, gpt.config.context_length)]
     affordable = ablation_flops(gpt.config, len(ids)) < seconds * SLOW_FLOPS
     try:
         return xray(gpt.model, ids, ablate="heads" if affordable else "nothing")

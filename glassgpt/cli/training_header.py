@@ -61,6 +61,9 @@ def _optimizer(start: "Start") -> str:
     optim = start.settings.optim
     if start.code.make_optimizer:
         return f"an optimiser of your own (its rates times the share of {optim.learning_rate:g} that the schedule has)"
+    if optim.name == "muon":
+        rest = f"adamw for what is no matrix: {optim.learning_rate:g}"
+        return f"muon, learning rate {optim.muon_learning_rate:g} ({rest})"
     return f"{optim.name}, learning rate {optim.learning_rate:g}"
 
 

@@ -3,6 +3,7 @@
 {
   const report = read("report");
   const NS = "http://www.w3.org/2000/svg";
+  const ENOUGH = 400; // characters of writing, from which on it is said how much was copied
   const GAP = 0.3; // bits per byte; less of it is the difference between one part of a text and another
   const grouped = (n) => Math.round(n).toLocaleString("en-US");
 
@@ -25,6 +26,9 @@
       if (n >= size) return `${Number((n / size).toPrecision(3))} ${unit}`;
     return `${n} B`;
   }
+
+  // 1 layer, 2 layers.
+  const numbered = (n, what) => `${grouped(n)} ${what}${n === 1 ? "" : "s"}`;
 
   function duration(seconds) {
     if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
@@ -50,17 +54,20 @@
 
   function bars(rows) {
     const lines = rows.map(([name, amount, share]) =>
-      make("tr", {}, make("td", {}, name), make("td", { class: "number" }, amount), make("td", {}, bar(share))));
+      make("tr", {}, make("td", {}, name), make("td", { class: "number" }, amount),
+        make("td", {}, share === null ? "" : bar(share))));
     return make("table", { class: "bars" }, make("tbody", {}, ...lines));
   }
 
   // The head: what it is in one sentence, and six figures, of a run that came to its end.
   function head() {
     const { model, measured, text, curve } = report;
-    const words = `${model.architecture === "gpt2" ? "A GPT-2" : "A GPT"} of ${model.n_layers} layers, ` +
-      `${model.embedding_dim} wide, with ${model.n_heads} heads and a context of ${model.context_length} tokens, ` +
+    const words = `${model.architecture === "gpt2" ? "A GPT-2" : "A GPT"} of ${numbered(model.n_layers, "layer")}, ` +
+      `${model.embedding_dim} wide, with ${numbered(model.n_heads, "head")} and a context of ` +
+      `${model.context_length} tokens, ` +
       `trained on ${text.sources.join(", ")} (${grouped(text.characters)} characters)` +
-      (measured.seconds == null ? ". No report.json tells what was measured at its end." : ` for ${duration(measured.seconds)}.`);
+      (measured.seconds == null ? ". No report.json tells what was measured at its end."
+        : ` for ${duration(measured.seconds)}.`);
     const times = measured.tokens / Math.max(1, text.train_tokens);
     const figures = [
       [report.plan.parameters.total, count, "parameters"],
@@ -70,7 +77,8 @@
       [measured.tokens_per_s, (n) => `${count(n)}/s`, "tokens while it trained"],
       [measured.memory_bytes, bytes, "of memory at its peak"],
     ].filter(([figure]) => figure != null).map(([figure, say, name]) => [say(figure), name]);
-    const list = figures.map(([figure, name]) => make("li", { class: "card" }, make("b", {}, figure), make("span", {}, name)));
+    const list = figures.map(([figure, name]) =>
+      make("li", { class: "card" }, make("b", {}, figure), make("span", {}, name)));
     const links = [...document.querySelectorAll("main > section")].map((section) =>
       make("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
     document.getElementById("head").append(
@@ -89,7 +97,7 @@
       const off = measured[key] / predicted[key] - 1;
       const words = Math.abs(off) < 0.0005 ? "exact" : `${off > 0 ? "+" : "−"}${(100 * Math.abs(off)).toFixed(1)} %`;
       return [name, say(predicted[key]), say(measured[key]),
-        make("span", { class: Math.abs(off) <= 0.15 ? "near" : "off" }, words)];
+        make("span", { class: Math.abs(off) <= 0.15 ? "hit" : "miss" }, words)];
     });
     if (!lines.length) return false;
     section.append(
@@ -113,7 +121,8 @@
     const [left, right, top, bottom] = [48, 12, 12, 28];
     const scale = logarithmic ? Math.log10 : (n) => n;
     const points = lines.flatMap((line) => line.points);
-    const xs = points.map(([x]) => scale(x)), ys = points.map(([, y]) => scale(y)).concat(levels.map(({ y }) => scale(y)));
+    const xs = points.map(([x]) => scale(x));
+    const ys = [...points.map(([, y]) => y), ...levels.map(({ y }) => y)].map(scale);
     const smallest = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
     const largest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
     const [x0, x1] = [smallest(xs), largest(xs)];
@@ -136,7 +145,8 @@
         draw("line", { class: "level", x1: left, x2: width - right, y1: y(at), y2: y(at) }),
         draw("text", { class: "tick", x: width - right - 4, y: y(at) - 5, "text-anchor": "end" }, name));
     for (const { points: line, kind } of lines) {
-      svg.append(draw("polyline", { class: kind, points: line.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }));
+      const places = line.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`);
+      svg.append(draw("polyline", { class: kind, points: places.join(" ") }));
       if (kind === "second") for (const [a, b] of line) svg.append(draw("circle", { cx: x(a), cy: y(b), r: 3.5 }));
     }
     if (!describe) return [svg];
@@ -162,6 +172,9 @@
     return points.map(([x, y]) => [x, (mean = mean === null ? y : kept * mean + (1 - kept) * y)]);
   }
 
+  // A line's colour and its name, which stay together.
+  const key = (kind, name) => make("span", { class: "together" }, make("span", { class: `key ${kind}` }), name);
+
   function learning(section) {
     const { training, validation } = report.curve;
     if (training.length < 2) return false;
@@ -176,12 +189,15 @@
     };
     const grams = Object.entries(report.measured.ngrams ?? {}).filter(([, value]) => value != null);
     const levels = grams.map(([n, value]) => ({ y: value, name: `${n}-gram model ${value.toFixed(2)}` }));
-    const lines = [{ points: smooth, kind: "first" }, { points: training, kind: "first pale" }, { points: validation, kind: "second" }];
+    const lines = [
+      { points: smooth, kind: "first" }, { points: training, kind: "first pale" },
+      { points: validation, kind: "second" },
+    ];
     const score = report.measured.bits_per_byte, fitted = smooth.at(-1)[1];
     section.append(
       make("p", {}, "Bits per byte: how many bits the model needs to say a byte of text. ",
-        make("span", { class: "key first" }), "training text, ", make("span", { class: "key second" }), "text not seen",
-        ...(levels.length ? [", ", make("span", { class: "key level" }), "what counting n-grams of the same text reaches"] : []), "."),
+        key("first", "training text,"), " ", key("second", "text not seen"),
+        ...(levels.length ? [", ", key("level", "what counting"), " n-grams of the same text reaches"] : []), "."),
       ...chart(lines, levels, { describe, label: "bits per byte over steps" }));
     if (score != null) section.append(paragraph(
       `At the end it needs ${fitted.toFixed(2)} bits for a byte of the training text, and its best checkpoint ` +
@@ -214,20 +230,26 @@
     const [ours, theirs] = [shares(copied), shares(validation)];
     const part = copied.n_searched / Math.max(1, report.text.train_characters);
     const longest = copied.longest[0];
-    section.append(
-      make("p", {}, make("b", {}, `${percent(ours[50])} of what it wrote `),
-        "stands word for word in its training text, in passages of 50 characters or more. Of the validation text, which a " +
-        `person wrote, it is ${percent(theirs[50])}. `,
-        longest ? `The longest copy has ${grouped(longest.text.length)} characters.` : "Nothing of 25 characters or more was copied."),
-      table(["passages of at least", "the model", "the validation text"],
-        Object.keys(ours).map((least) => [`${least} characters`, percent(ours[least]), percent(theirs[least])]), [1, 2]),
-      paragraph(`${grouped(copied.n_characters)} characters were written (temperature 0.8) and looked for in ` +
-        `${part > 0.999 ? "all" : percent(part)} of the training text.`, true));
+    const searched = `${grouped(copied.n_characters)} characters were written (temperature 0.8) and looked for in ` +
+      `${part > 0.999 ? "all" : percent(part)} of the training text.`;
+    const few = copied.n_characters < ENOUGH;
+    section.append(few
+      ? paragraph(`${searched} That is too little to say how much it copies.`)
+      : make("p", {}, make("b", {}, `${percent(ours[50])} of what it wrote `),
+        "stands word for word in its training text, in passages of 50 characters or more. Of the validation text, " +
+        `which a person wrote, it is ${percent(theirs[50])}. `, longest
+          ? `The longest copy has ${grouped(longest.text.length)} characters.`
+          : "Nothing of 25 characters or more was copied."));
+    if (!few) section.append(
+      table(["passages of at least", "the model", "the validation text"], Object.keys(ours).map((least) =>
+        [`${least} characters`, percent(ours[least]), percent(theirs[least])]), [1, 2]),
+      paragraph(searched, true));
     const shown = make("pre", { class: "sample card" });
     const title = make("span", { class: "faint" });
     const show = (at) => {
       title.textContent = `text ${at + 1} of ${texts.length}; `;
-      title.append(make("mark", {}, "25 characters"), " or ", make("mark", { class: "long" }, "50 and more"), " in one piece are marked");
+      title.append(make("mark", {}, "25 characters"), " or ", make("mark", { class: "long" }, "50 and more"),
+        " in one piece are marked");
       shown.replaceChildren(...highlighted(texts[at], copied.passages.filter(([output]) => output === at)));
     };
     const next = make("button", { onclick: () => show((at = (at + 1) % texts.length)) }, "Another text");
@@ -235,11 +257,13 @@
     show(at);
     section.append(make("div", { class: "slide" }, ...(texts.length > 1 ? [next] : []), title), shown);
     if (!copied.longest.length) return;
-    const about = (copy) => `characters ${grouped(copy.source)} to ${grouped(copy.source + copy.text.length)} of the training text`;
+    const about = ({ source, text }) =>
+      `characters ${grouped(source)} to ${grouped(source + text.length)} of the training text`;
     section.append(make("h3", {}, "The longest copies, where they come from"),
       make("div", { class: "copies" }, ...copied.longest.map((copy) => make("blockquote", {},
         make("div", { class: "faint" }, `${copy.text.length} characters; ${about(copy)}`),
-        `…${copy.before}`, make("mark", { class: copy.text.length >= 50 ? "long" : "" }, copy.text), `${copy.after}…`))));
+        `…${copy.before}`, make("mark", { class: copy.text.length >= 50 ? "long" : "" }, copy.text),
+        `${copy.after}…`))));
   }
 
   // Python counts characters, JavaScript units of 16 bits: an emoji is one there and two here.
@@ -258,7 +282,8 @@
   function inside(section) {
     if (!document.getElementById("xray")) return false;
     const place = make("div");
-    section.append(paragraph("What the model does with the beginning of the first text above."), place);
+    const what = report.looked_at === "written" ? "the first text above" : "the validation text";
+    section.append(paragraph(`What the model does with the beginning of ${what}.`), place);
     showXray(place, read("xray"), read("xray-attention"));
   }
 
@@ -268,13 +293,15 @@
     const measures = [
       ["gradient_norm", "Norm of the gradient", "how strongly each block is told to change"],
       ["activation_norm", "Size of the activations", "of the residual stream behind each block"],
-      ["update_ratio", "Update to weight", "what a step changes, as a share of the weights"],
+      ["update_ratio", "Update to weight",
+        "what a step changes, as a share of the weights; it falls with the learning rate"],
       ["dead_units", "Dead units", "of the feed-forward, which were silent for every token"],
     ];
     const strips = measures.map(([key, name, what]) => strip(lines, key, name, what)).filter(Boolean);
     if (!strips.length) return false;
     section.append(
-      paragraph("A row is a block, the first at the top; a column is an evaluation, from the first to the last. The stronger the colour, the more."),
+      paragraph("A row is a block, the first at the top; a column is an evaluation, from the first to the last. " +
+        "The stronger the colour, the more."),
       make("div", { class: "strips" }, ...strips));
   }
 
@@ -284,13 +311,15 @@
     if (!values.length) return null;
     const most = values.reduce((a, b) => Math.max(a, b), 0);
     const grid = make("div", { class: "strip" });
-    grid.style.gridTemplateColumns = `repeat(${lines.length}, 1fr)`;
+    grid.style.gridTemplateColumns = `repeat(${lines.length}, minmax(0, 3rem))`;
     rows.forEach((row, layer) => row.forEach((value, at) => {
-      const cell = make("i", { title: `block ${layer}, step ${grouped(lines[at].step)}: ${value == null ? "no number" : Number(value.toPrecision(3))}` });
+      const said = value == null ? "no number" : Number(value.toPrecision(3));
+      const cell = make("i", { title: `block ${layer}, step ${grouped(lines[at].step)}: ${said}` });
       cell.style.opacity = 0.08 + 0.92 * (most ? (value ?? 0) / most : 0);
       grid.append(cell);
     }));
-    return make("div", { class: "card" }, make("b", {}, name), make("div", { class: "faint" }, `${what}; at most ${Number(most.toPrecision(3))}`), grid);
+    const words = `${what}; at most ${Number(most.toPrecision(3))}`;
+    return make("div", { class: "card" }, make("b", {}, name), make("div", { class: "faint" }, words), grid);
   }
 
   function tokens(section) {
@@ -298,7 +327,8 @@
     const each = text.bytes / Math.max(1, text.train_tokens + text.val_tokens);
     const unused = found.vocab_size - found.used;
     const list = (rows) => make("ul", { class: "pieces" }, ...rows.map(([piece, times]) =>
-      make("li", { title: `${grouped(times)} times` }, visible(piece), make("small", {}, percent(times / found.counted)))));
+      make("li", { title: `${grouped(times)} times` }, visible(piece),
+        make("small", {}, percent(times / found.counted)))));
     const columns = [
       make("div", {}, make("h3", {}, "The most frequent"), list(found.frequent)),
       make("div", {}, make("h3", {}, "The longest"), list(found.long)),
@@ -312,7 +342,8 @@
       make("div", { class: "two" }, ...columns));
     if (found.ranks.length > 2) section.append(
       make("h3", {}, "How often, by rank"),
-      paragraph("In a human language the second token is about half as frequent as the first, the third a third as frequent: a straight line here (Zipf's law).", true),
+      paragraph("In a human language the second token is about half as frequent as the first, the third a third as " +
+        "frequent: a straight line here (Zipf's law).", true),
       ...chart([{ points: found.ranks, kind: "first" }], [], { logarithmic: true, label: "frequency of the tokens by rank",
         describe: (rank) => (rank === null ? "Point at the curve to read it." :
           `rank ${grouped(rank)}: ${grouped(found.ranks.find(([at]) => at === rank)[1])} times`) }));
@@ -331,8 +362,9 @@
       make("div", {}, make("h3", {}, "Memory to train it"),
         bars(memory.map(([name, n]) => [name, bytes(n), n / plan.training_memory_bytes]))),
       make("div", {}, make("h3", {}, "A token costs"),
-        bars([["forward", `${count(plan.flops_per_token.forward)} FLOP`, 1 / 3], ["and backward", `${count(plan.flops_per_token.backward)} FLOP`, 2 / 3],
-          ["in the cache", bytes(plan.cache_bytes_per_token), 0]]))));
+        bars([["forward", `${count(plan.flops_per_token.forward)} FLOP`, null],
+          ["and backward", `${count(plan.flops_per_token.backward)} FLOP`, null],
+          ["in the cache", bytes(plan.cache_bytes_per_token), null]]))));
   }
 
   function doctor(section) {
