@@ -1,5 +1,6 @@
 """`plan`: of presets, of runs, of directories that other tools made."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from glassgpt.cli.main import run
-from glassgpt.cli.training_view import compared
+from glassgpt.cli.training_view import compared, view_of
 from glassgpt.config import PRESETS, OptimConfig, RunConfig, Settings
 from glassgpt.planning.memory import training_memory
 
@@ -76,4 +77,16 @@ def test_the_last_screen_shows_prediction_beside_measurement() -> None:
     rows = compared(predicted, measured)
     assert rows[0].split() == ["predicted", "measured"]
     assert [row.split()[-1] for row in rows[1:5]] == ["+10.0%", "-10.0%", "+10.0%", "+0.0%"]
-    assert rows[5].split() == ["bits", "per", "byte", "-", "2.000"]
+    assert rows[5].split() == ["bits", "per", "byte", "not", "foreseen", "2.000"]
+    assert rows[0].index("predicted") + len("predicted") == rows[5].index("not foreseen") + len("not foreseen")
+    assert len(rows[0]) == len(rows[5])
+
+
+def test_counting_says_that_it_is_of_tokens() -> None:
+    from glassgpt.api.outlook import Costs
+    from glassgpt.api.train import Run
+
+    costs = Costs(10, 5, 500, 60.0, 1000.0, None, 10**8, 10**6)
+    done = Run(Path("run"), 1.9, [], costs, costs, None, {"1": 4.0, "3": 2.13})
+    [(_, said)] = view_of(io.StringIO()).counting(done)
+    assert said == "a 3-gram model of this run's tokens reaches 2.13 bits per byte; this model 1.90"
