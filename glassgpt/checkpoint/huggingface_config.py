@@ -60,6 +60,8 @@ _SUPPORTED: dict[str, dict[str, tuple[Any, ...]]] = {
 _QUANTIZED = "glassgpt-"
 """Before the model_type of a quantised model."""
 _OURS_ALONE = ("qkv_bias", "dropout")
+_SIZES = ("vocab_size", "context_length", "embedding_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim",
+          "feed_forward_dim")  # fmt: skip
 _LARGEST, _MOST_LAYERS = 2**20, 1000
 """Of any size but the vocabulary's; and of layers. A config.json from outside must not make us build for hours."""
 
@@ -128,6 +130,17 @@ def config_from_huggingface(values: Mapping[str, Any], name: str) -> GPTConfig:
         if getattr(config, our_name) > largest:
             raise InputError(f"{name} has {theirs} {getattr(config, our_name)}: at most {largest:,} is supported")
     return config
+
+
+def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes that a config.json leaves out, in its own words, with what they are taken to be.
+
+    Of a config.json that `config_from_huggingface` accepts.
+    """
+    model_type = values["model_type"].removeprefix(_QUANTIZED)
+    names, usual = _OURS_OF_THEIRS[model_type], _DEFAULTS[model_type]
+    missing = usual.keys() - values.keys()
+    return {theirs: usual[theirs] for theirs, ours in names.items() if ours in _SIZES and theirs in missing}
 
 
 def quantized_config(values: Mapping[str, Any], kind: Format) -> dict[str, Any]:

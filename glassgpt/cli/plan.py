@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from glassgpt import settings
-from glassgpt.cli.plan_tables import print_gpus, print_pace, print_plan
+from glassgpt.cli.plan_tables import fit, print_gpus, print_pace, print_plan
 from glassgpt.cli.process import began, interruptible_imports
 from glassgpt.cli.words import command
 from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, Settings, preset
@@ -26,8 +28,8 @@ COUNTS = ("run.dtype", "run.recompute", "run.kernel", "run.threads")
 """What of the sections `data` and `run` changes the memory of training."""
 BATCH = {"batch_size": 4}
 """Of a model that says nothing of its training."""
-
-
+PATIENCE = 1.0
+"""Seconds after which it is said what takes so long."""
 UNTOLD = "no score is foreseen: the text is shorter than all that the law of scores was fitted on"
 
 
@@ -41,6 +43,8 @@ class Planned:
     """Where it came from, a line."""
     optim: Mapping[str, Any] = dataclasses.field(default_factory=lambda: BATCH)
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: bool = True
+    """Whether a model directory holds them."""
 
 
 def plan(
@@ -71,6 +75,8 @@ def plan(
     """
     from glassgpt.planning.plan import plan as plan_of
 
+    if not what.strip():
+        raise InputError("what is to be planned has no name: give a preset, a run, a model directory or a text")
     given = overrides or {}
     if minutes is not None:
         return _plan_of_minutes(what, minutes, given, as_json)
@@ -88,7 +94,13 @@ def plan(
         here = {"this_machine": pace.to_dict() if pace else None}
         print(json.dumps({"name": found.name, "model": found.model.to_dict()} | result.to_dict() | here))
         return 0
-    print_plan(found.name, found.about, found.model, optim, run, result)
+    table, fitting = fit(found.model, optim, run, result.training_memory["total"])
+    unsettled = "auto" in (asked.dtype, asked.kernel)
+    if unsettled:
+        where = "below" if measure else "told without --no-measure"
+        note = f"as PyTorch computes it; `train` takes what is fastest on this machine, whose memory is {where}"
+        table = [note] if measure else [note, *table]
+    print_plan(found.name, found.about, found.model, optim, run, result, table)
     if what in ("gpt2-small", "gpt2-124m", "gpt2") and not given.get("model"):
         from glassgpt.planning.parameters import meanings_of_124m
 
@@ -99,9 +111,13 @@ def plan(
     if measure:
         print("\nmeasuring this machine ...", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        print_pace(_pace(found.model, optim, asked), optim, found.model, result)
+        pace = _pace(found.model, optim, asked)
+        here = {field: getattr(pace, field) for field in ("device", "dtype", "kernel")}
+        settled = dataclasses.replace(run, **here)
+        lines, fitting = fit(found.model, optim, settled, pace.training_memory_bytes)
+        print_pace(pace, optim, found.model, result, lines if unsettled else [])
     print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
-    print(f"\nNext: {_next(what, found.name)}", file=sys.stderr)
+    print(f"\nNext: {_next(what, found, given, fitting)}", file=sys.stderr)
     return 0
 
 
@@ -121,7 +137,8 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
 
     started = began()
     run = {**given.get("run", {}), "minutes": minutes}
-    foreseen = foresee([text], {**given, "run": run}, lambda: time.perf_counter() - started)
+    with saying_after(f"reading {text}, and measuring this machine", PATIENCE):
+        foreseen = foresee([text], {**given, "run": run}, lambda: time.perf_counter() - started)
     choice, model, optim = foreseen.choice, foreseen.model, foreseen.optim
     result = plan_of(model, optim, foreseen.run)
     if as_json:
@@ -137,10 +154,11 @@ def _plan_of_minutes(text: str, minutes: float, given: dict[str, dict[str, str]]
         *([UNTOLD] if choice.facts.bytes < FORETOLD else []),
         *foreseen.found.notes,
     ]
-    print_plan(text, "\n".join(about), model, optim, foreseen.run, result)
+    lines, fitting = fit(model, optim, foreseen.run, result.training_memory["total"])
+    print_plan(text, "\n".join(about), model, optim, foreseen.run, result, lines)
     print_gpus(result)
     print("\n(MB of weights are 2^20 bytes, as in the chapter; all others 10^6.)")
-    print(f"\nNext: {command('train', text, '--minutes', f'{minutes:g}')}", file=sys.stderr)
+    print(f"\nNext: {command('train', text, '--minutes', f'{minutes:g}', *_flags(given, fitting))}", file=sys.stderr)
     return 0
 
 
@@ -168,7 +186,8 @@ def _planned(what: str, model: Mapping[str, Any]) -> Planned:
     from glassgpt.text.documents import read_documents
     from glassgpt.text.kinds import auto_spec, parse_spec
 
-    n_bytes = read_documents([what]).corpus.n_bytes
+    with saying_after(f"reading {what}", PATIENCE):
+        n_bytes = read_documents([what]).corpus.n_bytes
     spec = auto_spec(n_bytes)
     vocab_size = parse_spec(spec)[1] or 257
     values = PRESETS["modern-tiny"] | {"vocab_size": vocab_size} | dict(model)
@@ -178,13 +197,17 @@ def _planned(what: str, model: Mapping[str, Any]) -> Planned:
 
 def _planned_of_directory(checkpoint: Path, model: Mapping[str, Any]) -> Planned:
     """A model directory; one of a run is trained as the run was."""
-    from glassgpt.checkpoint.huggingface_config import load_config
+    from glassgpt.checkpoint.huggingface_config import filled_in, load_config, read_config
+    from glassgpt.checkpoint.manifest import CONFIG
 
     name = os.path.relpath(checkpoint)
     config = GPTConfig.from_dict(load_config(checkpoint).to_dict() | dict(model))
     recorded = checkpoint.resolve().parent / "config.yaml"
     if not recorded.is_file():
-        return Planned(name, config)
+        usual = filled_in(read_config(checkpoint / CONFIG))
+        values = ", ".join(f"{value:,}" for value in usual.values())
+        about = f"{CONFIG} leaves out {', '.join(usual)}: as in transformers, they are {values}" if usual else ""
+        return Planned(name, config, about, weights=_has_weights(checkpoint))
     trained = Settings.from_dict(settings.read_yaml(recorded))
     run = {field: getattr(trained.run, field) for field in (name.partition(".")[2] for name in COUNTS)}
     return Planned(name, config, "trained as its run was", settings.to_dict(trained.optim), run)
@@ -195,9 +218,52 @@ def glob_like(what: str) -> bool:
     return any(sign in what for sign in "*?[")
 
 
-def _next(what: str, name: str) -> str:
-    if Path(what).is_dir():
+def _has_weights(directory: Path) -> bool:
+    from glassgpt.checkpoint.stored import INDEX, WEIGHTS
+
+    return (directory / WEIGHTS).is_file() or (directory / INDEX).is_file()
+
+
+@contextmanager
+def saying_after(what: str, seconds: float) -> Iterator[None]:
+    """While inside: say on standard error what is being done, if it takes longer than that."""
+    timer = threading.Timer(seconds, print, [f"  {what} ..."], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _next(what: str, found: Planned, given: Mapping[str, Mapping[str, str]], fitting: list[str] | None) -> str:
+    """What to type next: what was planned, with the flags that make it fit."""
+    if fitting is None:
+        return command("plan", "modern-tiny")
+    flags = _flags(given, fitting)
+    if not found.weights:
+        return command("train", "book.txt", *_flags({**given, "model": _to_build(found.model)}, fitting))
+    if Path(what).is_dir() and found.name != "modern-tiny":
         return command("generate", what)
-    if Path(what).is_file():
-        return command("train", what)
-    return command("train", "book.txt", "--preset", name)
+    if Path(what).exists() or glob_like(what) or what == "pydoc":
+        return command("train", what, *flags)
+    return command("train", "book.txt", "--preset", found.name, *flags)
+
+
+def _to_build(config: GPTConfig) -> dict[str, Any]:
+    """The fields that make a model of a text's vocabulary; what follows from these by itself is left out."""
+    values = config.to_dict()
+    sizes = {name: values[name] for name in ("architecture", "n_layers", "embedding_dim", "n_heads", "context_length")}
+    usual = GPTConfig.from_dict(sizes | {"vocab_size": config.vocab_size}).to_dict()
+    return sizes | {name: value for name, value in values.items() if value != usual[name]}
+
+
+def _flags(given: Mapping[str, Mapping[str, Any]], fitting: list[str] | None) -> list[str]:
+    """The fields that were changed, and after them those that make a model fit."""
+    changed = {
+        f"--{section}.{name.replace('_', '-')}": str(value)
+        for section, fields in given.items()
+        for name, value in fields.items()
+    }
+    fitting = fitting or []
+    return [word for flag, value in changed.items() if flag not in fitting for word in (flag, value)] + fitting

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassgpt.cli.words import count, duration, moment, number, size, wrapped
@@ -15,8 +16,10 @@ BAR = 24
 """Columns of a bar that stands for everything."""
 
 
-def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan") -> None:
-    """What the config alone says."""
+def print_plan(
+    name: str, about: str, config: GPTConfig, optim: OptimConfig, run: RunConfig, result: "Plan", clauses: Sequence[str]
+) -> None:
+    """What the config alone says. The `clauses` tell what follows from the memory to train."""
     total = sum(result.parameters.values())
     shape = f"{number(config.n_layers, 'layer')}, {config.embedding_dim} wide, {number(config.n_heads, 'head')}"
     print(f"{name}: {config.architecture}, {shape}")
@@ -37,11 +40,10 @@ def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run
     for part, n_bytes in memory.items():
         if part != "total":
             share = n_bytes / memory["total"]
-            print(f"  {part:<22}{size(n_bytes):>15}  {share:>6.1%}  {_bar(min(1.0, share))}")
-    if (rest := 2 * memory["total"] - sum(memory.values())) > 0:
-        share = rest / memory["total"]
-        print(f"  {'holes between them':<22}{size(rest):>15}  {share:>6.1%}  {_bar(share)}")
-    print_fit(config, optim, run, memory["total"])
+            label = "holes between them" if part == "holes" else part
+            print(f"  {label:<22}{size(n_bytes):>15}  {share:>6.1%}  {_bar(share)}")
+    for line in clauses:
+        print_line(line)
     flops = result.flops_per_token
     print("\nA token")
     print(f"  {'forward':<22}{count(flops['forward']):>15} FLOP")
@@ -53,22 +55,27 @@ def print_plan(name: str, about: str, config: GPTConfig, optim: OptimConfig, run
     print(f"  {'arithmetic':<22}{f'{optimal.flops:.2e}'.replace('e+', 'e'):>15} FLOP")
 
 
-def print_fit(config: GPTConfig, optim: OptimConfig, run: RunConfig, needed: int) -> None:
-    """Whether training fits into this machine, and what would."""
-    from glassgpt.planning.fit import what_fits
+def print_line(line: str) -> None:
+    """A line below a table, broken between words."""
+    print("\n".join(textwrap.wrap(line, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)))
+
+
+def fit(config: GPTConfig, optim: OptimConfig, run: RunConfig, needed: int) -> tuple[list[str], list[str] | None]:
+    """Whether training fits into this machine, in no line or one; and the flags that make it, None where none do."""
+    from glassgpt.planning.fit import flags_that_fit, what_fits
     from glassgpt.training.machine_facts import memory_free, usable_memory
 
     there, free = usable_memory(), memory_free()
-    if there is None:
-        return
+    if there is None or run.device not in ("auto", "cpu"):
+        return [], []
     if needed > there:
-        advice = what_fits(config, optim, run, int(0.9 * there))
+        limit = int(0.9 * there)
+        advice = what_fits(config, optim, run, limit)
         line = f"does not fit into the {size(there)} of this machine: {advice}"
-    elif free is not None and needed > free:
-        line = f"fits into the {size(there)} of this machine, but only {size(free)} are free now"
-    else:
-        line = f"fits into the {size(there)} of this machine"
-    print("\n".join(textwrap.wrap(line, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)))
+        return [line], flags_that_fit(config, optim, run, limit)
+    if free is not None and needed > free:
+        return [f"fits into the {size(there)} of this machine, but only {size(free)} are free now"], []
+    return [f"fits into the {size(there)} of this machine"], []
 
 
 def print_gpus(result: "Plan") -> None:
@@ -89,8 +96,8 @@ def print_gpus(result: "Plan") -> None:
         print("  Calls of kernels take longer here than arithmetic on some of them: a larger batch would be faster.")
 
 
-def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Plan") -> None:
-    """What this machine was measured to do."""
+def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Plan", clauses: Sequence[str]) -> None:
+    """What this machine was measured to do. The `clauses` tell what follows from the memory it takes."""
     how = "measured by" if pace.measured else "computed from"
     threads = f", {number(pace.threads, 'thread')}" if pace.device == "cpu" else ""
     kernel = ", native step" if pace.kernel == "native" else ""
@@ -104,7 +111,9 @@ def print_pace(pace: "Pace", optim: OptimConfig, config: GPTConfig, result: "Pla
     print(f"  {'1 M tokens':<32}{duration(pace.seconds_per_million_tokens):>15}")
     tokens = f"compute-optimal, {count(result.compute_optimal.tokens)}"
     print(f"  {tokens:<32}{duration(pace.seconds_compute_optimal):>15}")
-    print(f"  {'memory':<32}{size(pace.training_memory_bytes):>15}")
+    print(f"  {'memory that `train` takes here':<32}{size(pace.training_memory_bytes):>15}")
+    for line in clauses:
+        print_line(line)
 
 
 def _bar(share: float) -> str:

@@ -179,7 +179,7 @@ class PlainView:
         longest = max(run.ngrams, default=None)
         if longest is None:
             return []
-        counted = f"a {longest}-gram model of the same text reaches {run.ngrams[longest]:.2f} bits per byte"
+        counted = f"a {longest}-gram model of this run's tokens reaches {run.ngrams[longest]:.2f} bits per byte"
         return [("by counting", f"{counted}; this model {run.bits_per_byte:.2f}")]
 
     def curve(self, run: "Run") -> str:
@@ -280,7 +280,7 @@ def compared(predicted: "Costs", measured: "Costs") -> list[str]:
         if not after:
             continue
         change = f"{after / before - 1:>+9.1%}" if before else ""
-        rows.append(f"  {name:<14}{written(before) if before else '-':>14}{written(after):>14}{change}")
+        rows.append(f"  {name:<14}{written(before) if before else 'not foreseen':>14}{written(after):>14}{change}")
     return rows
 
 

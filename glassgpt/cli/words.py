@@ -95,9 +95,9 @@ def number(n: int, what: str) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """812 B, 8.1 kB, 812 MB, 1.6 GB: powers of 1,000, as disks and memory are sold."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= scale:
+    """812 B, 8.1 kB, 812 MB, 1.6 GB, 3.4 TB: powers of 1,000, as disks and memory are sold."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= 0.9995 * scale:  # what would be written with four digits
             return f"{n_bytes / scale:.3g} {unit}"
     return f"{n_bytes:.0f} B"
 

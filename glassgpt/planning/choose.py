@@ -13,7 +13,7 @@ from typing import Any
 
 from glassgpt import settings
 from glassgpt.config import GPTConfig, OptimConfig
-from glassgpt.planning.difficulty import Difficulty, difficulty
+from glassgpt.planning.difficulty import COUNTED, Difficulty, difficulty
 from glassgpt.planning.flops import flops_per_token, muon_flops
 from glassgpt.planning.parameters import parameters
 from glassgpt.planning.scaling import law
@@ -79,6 +79,14 @@ class TextFacts:
     """How much shorter zlib makes it: 0 not at all, near 1 one line over and over. English prose is at 0.6."""
     difficulty: Difficulty
 
+    @property
+    def most_bits_per_byte(self) -> float:
+        """That a model needs which knows nothing but which bytes there are.
+
+        In a text of ASCII they are its characters; of others it is not known how many bytes are different.
+        """
+        return min(8.0, math.log2(max(1, self.distinct))) if self.characters == self.bytes else 8.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
@@ -108,9 +116,15 @@ class Forecast:
     """Megabytes of training text."""
     bytes_per_token: float
     dropout: float
+    most: float = 8.0
+    """What it costs to know nothing but which bytes there are, which a model learns at once."""
 
     def bits_per_byte(self, tokens: float) -> float:
-        """After training on so many tokens."""
+        """After training on so many tokens; never more than `most`."""
+        return min(self.most, self.by_law(tokens))
+
+    def by_law(self, tokens: float) -> float:
+        """What the law says, which is fitted on writing: of random text it may be more than there are bits."""
         seen = max(1e-3, tokens * self.bytes_per_token / 1e6)
         return law().bits_per_byte(
             self.difficulty, self.blocks, seen, self.unique, self.bytes_per_token, self.dropout
@@ -168,8 +182,8 @@ class _Candidate:
 
     @property
     def bits_per_byte(self) -> float:
-        """By the law."""
-        return self.forecast.bits_per_byte(self.steps * self.tokens_per_step)
+        """By the law: the candidates are told apart even where all are foreseen to learn nothing."""
+        return self.forecast.by_law(self.steps * self.tokens_per_step)
 
     def cut(self, share: float) -> "_Candidate":
         """In a share of the time."""
@@ -216,8 +230,8 @@ def choose(
         why=(
             f"{best.parameters / 1e6:.1f} M parameters learn most in {best.seconds:.0f} s at {gigaflops:,.0f} "
             "GFLOP/s: more would see too little, fewer hold too little",
-            f"{facts.distinct:,} different characters: {_reason(best.tokenizer)}; an n-gram model of this text scores "
-            f"{facts.difficulty.ngram:.2f} bits per byte",
+            f"{facts.distinct:,} different characters: {_reason(best.tokenizer)}; an n-gram model of up to "
+            f"{COUNTED} bytes, counted in a sample of this text, scores {facts.difficulty.ngram:.2f} bits per byte",
         ),
         facts=facts,
     )
@@ -257,6 +271,7 @@ def _candidate(
         unique=max(1e-3, 0.9 * facts.bytes / 1e6),
         bytes_per_token=per_token,
         dropout=config.dropout_rate,
+        most=facts.most_bits_per_byte,
     )
     return _Candidate(
         tokenizer=tokenizer, model=chosen, optim=settled, steps=steps, tokens_per_step=batch * config.context_length,

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from glassgpt.text.corpus import Corpus
 
 _ORDER = 5
+COUNTED = _ORDER + 1
+"""Bytes whose sequences the n-gram model counts: the next one and those before it."""
 _PIECES = 16
 _TRAINED, _SCORED, _DEFLATED = 2**19, 2**15, 2**17
 """Characters looked at, spread evenly over their part in pieces."""

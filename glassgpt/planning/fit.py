@@ -40,11 +40,10 @@ def what_fits(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int)
     """
     free = dataclasses.replace(run, recompute=None)
     if found := inside(config, optim, free, limit):
-        parts, settled = found
-        flags = f"--optim.accumulation {parts.accumulation}" * (parts.accumulation > optim.accumulation)
-        flags += " --run.recompute" * bool(settled.recompute)
+        parts = found[0]
         micro = f"{parts.batch_size // parts.accumulation} x {config.context_length:,} tokens at a time"
-        return f"give {flags.strip()} ({micro}), or --run.max-memory {limit / 1e9:.1f}GB, and they are chosen"
+        flags = " ".join(_flags_of_parts(optim, *found))
+        return f"give {flags} ({micro}), or --run.max-memory {limit / 1e9:.1f}GB, and they are chosen"
     layers = _most_layers(config, optim, free, limit)
     fewer = [f"--model.n-layers {layers}"] * bool(layers)
     presets = [name for name in PRESETS if _preset_fits(name, config, optim, free, limit)]
@@ -53,6 +52,21 @@ def what_fits(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int)
     if not sizes:
         return "take a smaller --optim.batch-size, --model.context-length, --model.embedding-dim or vocabulary"
     return f"the largest that fits is {sizes}, with --run.max-memory {limit / 1e9:.1f}GB"
+
+
+def flags_that_fit(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int) -> list[str] | None:
+    """The first of what `what_fits` names, as flags of `train`; None where it names none."""
+    free = dataclasses.replace(run, recompute=None)
+    if found := inside(config, optim, free, limit):
+        return _flags_of_parts(optim, *found)
+    if layers := _most_layers(config, optim, free, limit):
+        return ["--model.n-layers", str(layers), "--run.max-memory", f"{limit / 1e9:.1f}GB"]
+    return None
+
+
+def _flags_of_parts(optim: OptimConfig, parts: OptimConfig, settled: RunConfig) -> list[str]:
+    flags = ["--optim.accumulation", str(parts.accumulation)] if parts.accumulation > optim.accumulation else []
+    return flags + ["--run.recompute"] * bool(settled.recompute)
 
 
 def _most_layers(config: GPTConfig, optim: OptimConfig, run: RunConfig, limit: int) -> int:

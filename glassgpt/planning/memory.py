@@ -4,6 +4,7 @@ Letters of the formulas: C embedding_dim, F feed_forward_dim, H heads, K heads o
 of a head, T context_length, V vocab_size.
 """
 
+from collections.abc import Mapping
 from math import ceil, prod
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig
@@ -160,6 +161,22 @@ def training_memory(
     parts |= {"activations": activations + at_once, "loss": loss, "kernel": kernel, "interpreter": interpreter}
     most = int(max(after_forward, begin_backward, end_backward))
     return parts | {"total": interpreter + kernel + weights + optimizer + most}
+
+
+def parts_at_peak(needed: Mapping[str, int]) -> dict[str, int]:
+    """The parts of `training_memory` as far as they are there at its peak: with `holes` they sum to the total.
+
+    Where they are not all there at once, gradients have still to come, or activations have gone: the fewer of the two.
+    Holes are what blocks leave between them that the allocator cannot give to others.
+    """
+    parts = {part: n for part, n in needed.items() if part != "total"}
+    forward = [part for part in ("activations", "loss") if part in parts]
+    few = parts["gradients"] < sum(parts[part] for part in forward)
+    for part in ["gradients", *forward] if few else [*forward, "gradients"]:
+        absent = min(parts[part], max(0, sum(parts.values()) - needed["total"]))
+        parts[part] -= absent
+    holes = needed["total"] - sum(parts.values())
+    return parts | ({"holes": holes} if holes else {})
 
 
 def training_memory_on_gpu(config: GPTConfig, optim: OptimConfig) -> int:

@@ -19,7 +19,7 @@ class Plan:
     bytes: dict[str, int]
     """Of the weights, by precision."""
     training_memory: dict[str, int]
-    """By part; `total` is the peak, which is less than the sum."""
+    """By part, as far as it is there at the peak; `total` is the peak, which is their sum."""
     checkpoint_bytes: int
     cache_bytes_per_token: int
     flops_per_token: dict[str, int]
@@ -56,10 +56,11 @@ def plan(
     if not isinstance(config, GPTConfig):
         config = GPTConfig.from_dict(preset(config) if isinstance(config, str) else config)
     optim = optim or OptimConfig()
+    needed = memory.training_memory(config, optim, run)
     return Plan(
         parameters=parameters.parameters(config),
         bytes=memory.storage(config),
-        training_memory=memory.training_memory(config, optim, run),
+        training_memory=memory.parts_at_peak(needed) | {"total": needed["total"]},
         checkpoint_bytes=memory.checkpoint_bytes(config, optim=optim),
         cache_bytes_per_token=memory.cache_bytes_per_token(config),
         flops_per_token=flops.flops_per_token(config),

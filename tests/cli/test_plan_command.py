@@ -1,13 +1,16 @@
 """`plan`: of presets, of runs, of directories that other tools made."""
 
+import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glassgpt.cli.main import run
-from glassgpt.cli.training_view import compared
+from glassgpt.cli.plan import saying_after
+from glassgpt.cli.training_view import compared, view_of
 from glassgpt.config import PRESETS, OptimConfig, RunConfig, Settings
 from glassgpt.planning.memory import training_memory
 
@@ -68,6 +71,64 @@ def test_what_does_not_fit_here_is_still_planned_and_says_what_would(capsys: pyt
     assert "1,557,611,200" in shown
 
 
+def test_what_does_not_fit_is_followed_by_a_command_that_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "gpt2-xl", "--no-measure", "--optim.batch-size", "4096", "--model.embedding-dim", "3200"]) == 0
+    words = shlex.split(capsys.readouterr().err.split("Next: ")[1])
+    assert words[:5] == ["glassgpt", "train", "book.txt", "--preset", "gpt2-xl"]
+    flags = dict(zip(words[5::2], words[6::2], strict=True))
+    assert flags["--optim.batch-size"] == "4096"
+    assert flags["--model.embedding-dim"] == "3200"
+    assert 0 < int(flags["--model.n-layers"]) < 48
+    assert "--run.max-memory" in flags
+
+
+def test_what_fits_is_followed_by_what_was_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "modern-tiny", "--no-measure", "--optim.batch-size", "2", "--model.n-layers", "3"]) == 0
+    words = shlex.split(capsys.readouterr().err.split("Next: ")[1])
+    assert words[3:5] == ["--preset", "modern-tiny"]
+    assert dict(zip(words[5::2], words[6::2], strict=True)) == {"--optim.batch-size": "2", "--model.n-layers": "3"}
+
+
+def test_the_memory_that_train_takes_is_named_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "modern-tiny", "--model.n-layers", "1", "--model.context-length", "32"]) == 0
+    table, measured = " ".join(capsys.readouterr().out.split()).split("On this machine")
+    assert "as PyTorch computes it; `train` takes what is fastest on this machine, whose memory is below" in table
+    assert "fits into" not in table
+    assert "memory that `train` takes here" in measured
+    assert "fits into the" in measured
+
+
+def test_a_name_that_is_empty_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", ""]) == 2
+    assert "has no name: give a preset, a run, a model directory or a text" in capsys.readouterr().err
+
+
+def test_a_text_that_is_long_to_read_is_named_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+    with saying_after("reading a book", 0.0):
+        while not (said := capsys.readouterr().err):
+            pass
+    assert said == "  reading a book ...\n"
+    with saying_after("reading a line", 3600):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_texts_is_trained_on_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "book.txt").write_text("A fox met a bear. " * 200)
+    assert run(["plan", str(tmp_path), "--no-measure"]) == 0
+    assert f"Next: glassgpt train {tmp_path}" in capsys.readouterr().err
+
+
+def test_sizes_that_a_config_leaves_out_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_embd": 96, "vocab_size": 300}')
+    assert run(["plan", str(tmp_path), "--no-measure"]) == 0
+    shown = capsys.readouterr()
+    said = "config.json leaves out n_positions, n_layer, n_head: as in transformers, they are 1,024, 12, 12"
+    assert said in " ".join(shown.out.split())
+    build = "glassgpt train book.txt --model.architecture gpt2 --model.n-layers 12"
+    assert f"Next: {build}" in shown.err, "there are no weights to write with"
+
+
 def test_the_last_screen_shows_prediction_beside_measurement() -> None:
     from glassgpt.api.outlook import Costs
 
@@ -76,4 +137,16 @@ def test_the_last_screen_shows_prediction_beside_measurement() -> None:
     rows = compared(predicted, measured)
     assert rows[0].split() == ["predicted", "measured"]
     assert [row.split()[-1] for row in rows[1:5]] == ["+10.0%", "-10.0%", "+10.0%", "+0.0%"]
-    assert rows[5].split() == ["bits", "per", "byte", "-", "2.000"]
+    assert rows[5].split() == ["bits", "per", "byte", "not", "foreseen", "2.000"]
+    assert rows[0].index("predicted") + len("predicted") == rows[5].index("not foreseen") + len("not foreseen")
+    assert len(rows[0]) == len(rows[5])
+
+
+def test_counting_says_that_it_is_of_tokens() -> None:
+    from glassgpt.api.outlook import Costs
+    from glassgpt.api.train import Run
+
+    costs = Costs(10, 5, 500, 60.0, 1000.0, None, 10**8, 10**6)
+    done = Run(Path("run"), 1.9, [], costs, costs, None, {"1": 4.0, "3": 2.13})
+    [(_, said)] = view_of(io.StringIO()).counting(done)
+    assert said == "a 3-gram model of this run's tokens reaches 2.13 bits per byte; this model 1.90"

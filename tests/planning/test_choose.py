@@ -160,6 +160,21 @@ def test_no_score_is_foretold_of_a_text_shorter_than_the_law_knows() -> None:
     assert choose(BOOK, SPEED, 60).forecast is not None
 
 
+def test_no_more_bits_are_foretold_than_a_byte_has() -> None:
+    noise = Difficulty(ngram=8.0, deflated=8.0)
+    random_bytes = replace(BOOK, characters=900_000, repetition=0.0, difficulty=noise)
+    found = choose(random_bytes, SPEED, 10)
+    assert found.forecast is not None
+    assert found.forecast.by_law(1000) > 8
+    assert found.forecast.bits_per_byte(1000) == 8
+    digits = replace(random_bytes, characters=10**6, bytes=10**6, distinct=10)
+    assert choose(digits, SPEED, 10).bits_per_byte == math.log2(10)
+
+
+def test_the_reason_says_what_the_n_gram_model_counts() -> None:
+    assert "an n-gram model of up to 6 bytes, counted in a sample of this text" in choose(BOOK, SPEED, 60).why[1]
+
+
 def test_the_predicted_step_follows_the_two_numbers_of_the_machine() -> None:
     model = GPTConfig(architecture="modern", vocab_size=256, context_length=64, embedding_dim=64, n_heads=2, n_layers=3)
     only_calls = Speed(flops_per_s=1e30, seconds_per_layer=1e-3).step_seconds(model, OptimConfig())

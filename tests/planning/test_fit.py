@@ -4,7 +4,7 @@ import shlex
 import pytest
 
 from glassgpt.config import GPTConfig, OptimConfig, RunConfig, preset
-from glassgpt.planning.fit import inside, least, what_fits
+from glassgpt.planning.fit import flags_that_fit, inside, least, what_fits
 from glassgpt.planning.memory import training_memory
 
 MODEL = GPTConfig.from_dict(preset("gpt2-small") | {"context_length": 512, "dropout_rate": 0.0})
@@ -74,6 +74,16 @@ def test_where_no_parts_suffice_a_smaller_size_is_named_that_fits() -> None:
     name = re.findall(r"--preset (\S+),", advice)[0]
     assert inside(GPTConfig.from_dict(preset(name) | {"context_length": 512}), OPTIM, RUN, limit) is not None
     assert what_fits(large, OPTIM, RUN, 10**6).startswith("take a smaller")
+
+
+def test_the_flags_that_fit_are_those_of_the_advice() -> None:
+    large = GPTConfig.from_dict(preset("gpt2-xl") | {"context_length": 512})
+    assert flags_that_fit(MODEL, OPTIM, RUN, total(1, False)) == []
+    assert flags_that_fit(MODEL, OPTIM, RUN, total(2, False)) == ["--optim.accumulation", "2"]
+    fewer = flags_that_fit(large, OPTIM, RUN, int(0.6 * least(large, OPTIM, RUN)))
+    assert fewer is not None
+    assert " ".join(fewer[:2]) in what_fits(large, OPTIM, RUN, int(0.6 * least(large, OPTIM, RUN)))
+    assert flags_that_fit(large, OPTIM, RUN, 10**6) is None
 
 
 def test_the_largest_config_that_there_can_be_is_answered() -> None:

@@ -305,6 +305,19 @@ def test_a_plan_as_a_dictionary_has_the_keys_of_the_interface() -> None:
     assert shown["flops_per_token"] == flops_per_token(config)
 
 
+@pytest.mark.parametrize("context_length", [64, 256, 1024])
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("run", [{}, {"dtype": "bf16"}, {"recompute": True}, {"kernel": "native"}], ids=str)
+def test_the_parts_of_a_plan_sum_to_the_peak(context_length: int, accumulation: int, run: dict[str, Any]) -> None:
+    config = GPTConfig.from_dict(PRESETS["gpt2-small"] | {"context_length": context_length})
+    optim = OptimConfig(batch_size=4, accumulation=accumulation)
+    shown = plan(config, optim, RunConfig(**run)).to_dict()
+    parts = shown["training_memory_by_part"]
+    assert sum(parts.values()) == shown["training_memory_bytes"]
+    assert min(parts.values()) >= 0
+    assert parts["weights"] == 4 * total_parameters(config)
+
+
 def test_planning_needs_no_torch() -> None:
     script = (
         "import sys; from glassgpt.planning.plan import plan; from glassgpt.config import GPTConfig;"
