@@ -119,6 +119,24 @@ def follow(written: list[int], prompt: list[int], steps: Iterator[Step]) -> None
 
 
 @pytest.mark.thorough
+def test_a_gpt2_of_transformers_writes_its_text(tmp_path: Path, browser: Browser) -> None:
+    """With the 50257 tokens of GPT-2 and random weights, so large that they prefer some tokens."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = transformers.GPT2Config(n_embd=64, n_head=4, n_layer=2, n_positions=64, initializer_range=0.1)
+    transformers.GPT2LMHeadModel(shape).save_pretrained(tmp_path / "hf")
+    train_tokenizer("gpt2", []).save(tmp_path / "hf")
+    gpt = glassgpt.load(tmp_path / "hf", dtype="int8")
+    prompt, greedy, end = gpt.prompt_ids("Once upon a time"), Sampling(temperature=0), gpt.tokenizer.end_of_text
+    with page_of(tmp_path / "hf", browser, tmp_path) as opened:
+        write(opened, "Once upon a time", temperature=0, length=12)
+        written = opened.page.evaluate("opened.text.ids")
+        assert opened.page.text_content("h1") == "hf"
+    assert len(written) == len(prompt) + 12
+    follow(written, prompt, gpt.continued(prompt, 12, greedy, stop=end))
+
+
+@pytest.mark.thorough
 def test_its_drawn_text_is_that_of_the_same_seed_in_python(trained: Path, tmp_path: Path, browser: Browser) -> None:
     gpt = glassgpt.load(trained, dtype="int8")
     prompt, sampling = gpt.prompt_ids("Once upon a time"), Sampling(temperature=0.8, seed=5)
