@@ -14,13 +14,13 @@ from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.native_weights import NativeWeights, native_weights
 from glassgpt.checkpoint.packed import StoredModel, load_format, matrices, open_stored
-from glassgpt.checkpoint.run import RUN_FILE
+from glassgpt.checkpoint.run import RUN_FILE, model_name
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.files import read_bytes, read_json
+from glassgpt.inspection.page import refuse_target
 from glassgpt.interop.html import (
     About,
     WrittenModel,
-    is_model_page,
     merged_ids,
     model_page,
     read_page,
@@ -35,7 +35,6 @@ from glassgpt.settings import InputError
 from glassgpt.text.documents import GIVEN
 from glassgpt.text.tokenizer import Tokenizer
 
-ENDINGS = (".html", ".htm")
 _EXAMPLE = 40
 """Characters of the text for the reader to begin with."""
 
@@ -44,7 +43,7 @@ def write_html(source: Path, target: Path, quantize: Format | None) -> Exported:
     """Write the model in `source`, one of GlassGPT's own, as the page `target`. Raises as `export` does."""
     if quantize == "int4":
         raise InputError("quantize is int4, but a page has its weights in int8: leave --quantize out")
-    _refuse_to_replace(target)
+    refuse_target(target)
     stored, before, replaced = open_stored(source), load_format(source), target.exists()
     refuse_too_large(stored.config)
     tokenizer, model = Tokenizer.load(source), load_model(source)
@@ -79,11 +78,11 @@ def about_model(source: Path) -> About:
     """What a page says of the model in `source`: more, where it is a checkpoint of a run."""
     trained = date.fromtimestamp((source / WEIGHTS).stat().st_mtime).isoformat()
     place = source.resolve()
-    run = place.parent
+    run, name = place.parent, model_name(place)
     if not (run / RUN_FILE).is_file():
-        return About(name=_sound(place.name), date=trained)
+        return About(name=name, date=trained)
     return About(
-        name=_sound(run.name), texts=_texts(run), bits_per_byte=_score(run, place.name), date=trained, **_example(run)
+        name=name, texts=_texts(run), bits_per_byte=_score(run, place.name), date=trained, **_example(run)
     )
 
 
@@ -152,13 +151,3 @@ def _put_into(model: GPTModel, page: WrittenModel) -> None:
         if not name.startswith("rotary."):  # which follow from the config
             parameter = model.get_parameter(name)
             parameter.copy_(torch.from_numpy(values.copy()).reshape(parameter.shape))
-
-
-def _refuse_to_replace(target: Path) -> None:
-    """Raise InputError where `target` cannot be a page, or is anything but nothing or an earlier one."""
-    if target.suffix.lower() not in ENDINGS:
-        raise InputError(f"{target} is no name of a page: let it end in .html, such as {target.name or 'model'}.html")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder: name a file in it, such as {target / 'model.html'}")
-    if target.exists() and not is_model_page(target):
-        raise InputError(f"{target} exists and is no export of GlassGPT, so it is not replaced: choose another name")

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glassgpt.checkpoint.run import model_name
 from glassgpt.inspection.ablation import Progress
 from glassgpt.inspection.xray import Ablate, XRay, xray
 from glassgpt.text.tokenizer import Tokenizer
@@ -23,14 +25,16 @@ class Inspected:
     text_of: Callable[[int], str]
     """The same of any id."""
     tokenizer: Tokenizer
-    about: dict[str, str]
-    """The model, in words."""
+    directory: Path
+    """Where the model lies."""
+    about: dict[str, str | int]
+    """What it is, by name."""
 
     def page(self) -> str:
         """All of it as one HTML file that needs no network, to be looked at in a browser."""
         from glassgpt.inspection.xray_page import xray_page
 
-        return xray_page(self.xray, self.text_of, self.about)
+        return xray_page(self.xray, self.text_of, {"model": model_name(self.directory), **self.about})
 
 
 def inspected(
@@ -39,13 +43,13 @@ def inspected(
     """See `GPT.inspect`."""
     ids, config = gpt.prompt_ids(prompt), gpt.config
     found = xray(gpt.model, ids, n_alternatives=n_alternatives, ablate=ablate, progress=progress)
-    about = {
-        "model": str(gpt.directory),
+    about: dict[str, str | int] = {
         "architecture": config.architecture,
-        "layers": str(config.n_layers),
-        "heads": str(config.n_heads),
-        "width": str(config.embedding_dim),
-        "vocabulary": str(config.vocab_size),
+        "layers": config.n_layers,
+        "heads": config.n_heads,
+        "width": config.embedding_dim,
+        "vocabulary": config.vocab_size,
         "weights": gpt.dtype,
     }
-    return Inspected(found, [gpt.token_text(token) for token in ids], gpt.token_text, gpt.tokenizer, about)
+    tokens = [gpt.token_text(token) for token in ids]
+    return Inspected(found, tokens, gpt.token_text, gpt.tokenizer, gpt.directory, about)

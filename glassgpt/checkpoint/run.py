@@ -5,6 +5,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -209,6 +210,13 @@ def _existing(path: Path) -> Path:
     near = nearest(path.name, [folder.name for folder in folders])
     hint = next((f"did you mean {folder}?" for folder in folders if folder.name == near), None)
     raise InputError(f"no directory {path}: " + (hint or "give a run, a checkpoint or a model directory"))
+
+
+def model_name(directory: Path) -> str:
+    """What people call the model in `directory`: the name of its run, or its folder's where it is of none."""
+    place = directory.resolve()
+    named = place.parent if (place.parent / RUN_FILE).is_file() else place
+    return os.fsencode(named.name).decode("utf-8", errors="replace")
 
 
 def _newest_run() -> RunDirectory:

@@ -16,6 +16,7 @@ from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.prompt import read_prompt
 from glassgpt.cli.words import command, size
 from glassgpt.config import Device, Dtype
+from glassgpt.inspection.page import refuse_target
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def inspect(
     if head is not None and layer is None:
         raise InputError(f"--head is {head}, but a head belongs to a layer: give --layer too")
     if out is not None:
-        _check_out(out)
+        refuse_target(out)
     text = read_prompt(prompt)
     with interruptible_imports():
         from glassgpt.api.loaded import load
@@ -127,14 +128,6 @@ def _ablation_line() -> Iterator[Callable[[int, int], None] | None]:
         print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse, before anything is computed, a file that the page cannot be, or that it might be a pity to lose."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out {out} is no name for a page: let it end in .html")
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(f"--out {out} cannot be written: give a file in a folder that is there")
-
-
 def _check_place(n_layers: int, n_heads: int, layer: int, head: int | None) -> None:
     for name, given, n in (("layer", layer, n_layers), ("head", head, n_heads)):
         if given is not None and not 0 <= given < n:
@@ -147,7 +140,7 @@ def _values(found: "Inspected", layer: int | None, head: int | None) -> dict[str
     values = {name: None if array is None else _plain(array.tolist()) for name, array in arrays.items()}
     named = ("top_ids", "lens_ids", "neighbour_ids")
     texts = {name.replace("_ids", "_tokens"): _texts(values[name], found) for name in named}
-    about: dict[str, Any] = {**found.about, "tokens": found.tokens}
+    about: dict[str, Any] = {"model": str(found.directory), **found.about, "tokens": found.tokens}
     if layer is not None:
         shown = found.xray.attention[layer] if head is None else found.xray.attention[layer, head]
         about |= {"layer": layer, "head": head, "attention": shown.tolist()}

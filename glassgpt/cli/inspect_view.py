@@ -45,7 +45,7 @@ class InspectView:
         """Everything; or the heads of a layer; or where one head looks."""
         about, seen = self.found.about, self.seen
         shape = f"{number(self.n_layers, 'layer')} of {number(self.n_heads, 'head')}"
-        self._line(f"{printable(about['model'])}: {about['architecture']}, {shape}, {about['weights']}")
+        self._line(f"{printable(str(self.found.directory))}: {about['architecture']}, {shape}, {about['weights']}")
         if layer is not None and head is not None:
             return self._attention(layer, head)
         if layer is not None:

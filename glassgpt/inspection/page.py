@@ -12,11 +12,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from glassgpt.settings import InputError
 
 WEB = files("glassgpt.inspection") / "web"
 STYLE, SCRIPT = "base.css", "base.js"
 """What every page has: colours and type for light and dark; and the data, read."""
+ENDINGS = (".html", ".htm")
+MARK = '<meta name="generator" content="GlassGPT">'
+"""What stands in the head of every page."""
+_HEAD = 2**12
+"""Characters in which `MARK` stands."""
 
 
 def page(title: str, *, body: str, data: Mapping[str, Any], styles: str = "", scripts: str = "") -> str:
@@ -35,6 +43,7 @@ def page(title: str, *, body: str, data: Mapping[str, Any], styles: str = "", sc
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{MARK}
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{html.escape(title)}</title>
 <link rel="icon" href="data:,">
@@ -46,6 +55,27 @@ def page(title: str, *, body: str, data: Mapping[str, Any], styles: str = "", sc
 </body>
 </html>
 """
+
+
+def refuse_target(target: Path) -> None:
+    """Raise InputError where `target` is no place for a page: it may be nothing yet, or a page that was written."""
+    if target.suffix.lower() not in ENDINGS:
+        raise InputError(f"{target} is no name of a page: let it end in .html, such as {target.name or 'page'}.html")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: name a file in it, such as {target / 'page.html'}")
+    if not target.parent.is_dir():
+        raise InputError(f"no folder {target.parent} for {target.name}: make it, or name a file in one that is there")
+    if target.exists() and not is_page(target):
+        raise InputError(f"{target} exists and is no page of GlassGPT, so it is not replaced: choose another name")
+
+
+def is_page(path: Path) -> bool:
+    """Whether the file was written from what `page` gave."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return MARK in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def asset(name: str) -> str:

@@ -26,14 +26,14 @@ LONGEST_MAP = 512
 """Tokens of a map that can still be drawn: beyond it browsers refuse the canvas."""
 
 
-def xray_page(found: XRay, pieces: Callable[[int], str], about: Mapping[str, str]) -> str:
+def xray_page(found: XRay, pieces: Callable[[int], str], about: Mapping[str, str | int]) -> str:
     """The page, one HTML file. `pieces` gives the text of a token.
 
     `about` says what was looked at: "model" becomes the title, the rest is listed below it in its order.
     """
     title = f"X-ray of {about['model']}" if "model" in about else "X-ray"
     facts = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd></div>"
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(said))}</dd></div>"
         for name, said in about.items()
         if name != "model"
     )

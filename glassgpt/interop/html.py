@@ -39,13 +39,9 @@ from glassgpt.text.vocabulary import Vocabulary
 
 WEB = files("glassgpt.interop") / "web"
 SCRIPTS, STYLE = ("model.js", "tokenizer.js", "sampling.js", "play.js"), "play.css"
-MARK = 'id="glassgpt-model"'
-"""What stands in every such page, near its beginning, and nowhere else."""
 LARGEST = 500_000_000
 """Characters: browsers hold no longer string."""
-_HEAD = 2**16
-"""Characters in which `MARK` stands."""
-_BODY = f"""<main {MARK}>
+_BODY = """<main id="glassgpt-model">
 <p id="broken" class="card" role="alert">This page did not open in full. The file was cut short on its way, or scripts
 are switched off in the program that shows it. Ask for the file again, or open it in a browser.</p>
 </main>"""
@@ -118,15 +114,6 @@ def refuse_too_large(config: GPTConfig) -> None:
             f"the page would hold {n_bytes * 4 / 3e6:,.0f} MB of weights, but browsers open no more than "
             f"{LARGEST / 1e6:.0f} MB: take a smaller model, or share it with --format hf"
         )
-
-
-def is_model_page(path: Path) -> bool:
-    """Whether the file was written from what `model_page` gave."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return MARK in file.read(_HEAD)
-    except OSError:
-        return False
 
 
 def read_page(path: Path) -> WrittenModel:

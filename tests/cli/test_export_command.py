@@ -73,3 +73,14 @@ def test_json_of_a_page_names_the_texts_that_are_in_it(capsys: pytest.CaptureFix
     values = json.loads(printed(capsys, "export", "run", "--format", "html", "--out", "run.html", "--json")[0])
     assert values["texts"] == ["diary.txt"]
     assert json.loads(printed(capsys, "export", "run", "--out", "alone", "--json")[0])["texts"] == []
+
+
+def test_a_page_is_written_where_nothing_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.html").write_text("mine")
+    for out, why in (("mine.html", "is no page of GlassGPT"), ("missing/page.html", "no folder missing for page.html")):
+        assert run(["export", "source", "--format", "html", "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert why in said
+        assert len(said.splitlines()) == 1
+    assert Path("mine.html").read_text() == "mine"
+    assert not Path("missing").exists()

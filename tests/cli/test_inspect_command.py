@@ -53,6 +53,7 @@ def test_json_is_one_object_of_everything_but_attention(capsys: pytest.CaptureFi
     values = json.loads(capsys.readouterr().out)
     found = glassgpt.load("runs/random").inspect(PROMPT)
     assert values["tokens"] == found.tokens == list(PROMPT)
+    assert [values[name] for name in ("layers", "heads", "width", "vocabulary")] == [3, 4, 32, 300]
     assert values["nats"] == found.xray.nats.tolist()
     assert values["head_ablation"] == found.xray.head_ablation.tolist()
     assert values["lens_tokens"][3][0][0] == values["top_tokens"][0][0] == found.text_of(int(found.xray.top_ids[0, 0]))
@@ -95,6 +96,25 @@ def test_the_page_is_written_beside_the_numbers(capsys: pytest.CaptureFixture[st
     assert Path("page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_a_file_that_is_no_page_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.html").write_text("mine")
+    assert run(["inspect", "nowhere", "--prompt", PROMPT, "--out", "mine.html"]) == 2
+    assert "mine.html exists and is no page of GlassGPT" in capsys.readouterr().err
+    assert Path("mine.html").read_text() == "mine"
+    for prompt in (PROMPT, PROMPT[:5]):  # the second takes the place of the first
+        assert run(["inspect", "--prompt", prompt, "--out", "page.html"]) == 0
+
+
+def test_a_page_names_the_run_and_no_folder_of_the_machine(tmp_path: Path) -> None:
+    assert run(["inspect", str(tmp_path / "runs" / "random"), "--prompt", PROMPT, "--out", "page.html"]) == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "<title>X-ray of random</title>" in page
+    assert str(tmp_path) not in page
+    (tmp_path / "runs" / "random" / "step-00000001").rename(tmp_path / "alone")
+    assert run(["inspect", str(tmp_path / "alone"), "--prompt", PROMPT, "--out", "page.html"]) == 0
+    assert "<title>X-ray of alone</title>" in Path("page.html").read_text(encoding="utf-8")
+
+
 HOSTILE = "\x1b[31m\x07<script>\u202e\x00&\x9b"
 
 
@@ -127,7 +147,7 @@ def test_a_terminal_shows_the_prompt_tinted_and_nothing_that_moves_its_cursor(tm
         (["--layer", "1", "--head", "4"], "--head is 4, but the model has the heads 0 to 3"),
         (["--head", "1"], "give --layer too"),
         (["--out", "page.txt"], "let it end in .html"),
-        (["--out", "missing/page.html"], "cannot be written"),
+        (["--out", "missing/page.html"], "no folder missing for page.html"),
         (["--prompt", "\udcff"], "the prompt is not valid UTF-8"),
         (["nowhere"], "no directory nowhere"),
     ],

@@ -2,7 +2,8 @@
 
 import pytest
 
-from glassgpt.inspection.page import page
+from glassgpt.inspection.page import is_page, page, refuse_target
+from glassgpt.settings import InputError
 
 HOSTILE = "</script><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">\u2028\x00"
 SHOWS = "document.querySelector('p').append(make('b', {}, read('text')), String(new Uint8Array(read('raw'))[1]));"
@@ -36,3 +37,28 @@ def test_a_page_that_asks_for_something_is_caught(tmp_path, browser):
         opened.page.wait_for_timeout(200)
         with pytest.raises(AssertionError):
             opened.assert_clean()
+
+
+def test_a_page_takes_the_place_of_nothing_but_a_page(tmp_path):
+    refuse_target(written(tmp_path))
+    refuse_target(tmp_path / "new.HTM")
+    (tmp_path / "mine.html").write_text("<!doctype html>\n<title>mine</title>")
+    (tmp_path / "bytes.html").write_bytes(bytes(range(256)))
+    (tmp_path / "folder.html").mkdir()
+    reasons = {
+        "mine.html": "is no page of GlassGPT, so it is not replaced",
+        "bytes.html": "is no page of GlassGPT",
+        "folder.html": "is a folder: name a file in it",
+        "model": r"let it end in \.html, such as model\.html",
+        "missing/page.html": "no folder .*missing for page.html: make it",
+        "mine.html/page.html": "no folder .*mine.html for page.html",
+    }
+    for name, why in reasons.items():
+        with pytest.raises(InputError, match=why):
+            refuse_target(tmp_path / name)
+
+
+def test_what_a_page_shows_does_not_make_another_file_one(tmp_path):
+    quoted = tmp_path / "quoted.html"
+    quoted.write_text("x" * 5000 + page("A title", body="", data={}))
+    assert not is_page(quoted)

@@ -19,7 +19,7 @@ from glassgpt.config import GPTConfig
 from glassgpt.generation.generate import generate_with_logits
 from glassgpt.generation.sampling import Sampling, choose_plain, uniform
 from glassgpt.generation.sequence import Step
-from glassgpt.interop.html import is_model_page, read_page, refuse_too_large
+from glassgpt.interop.html import read_page, refuse_too_large
 from glassgpt.model import GPTModel, initialise
 from glassgpt.quantization import panels
 from glassgpt.settings import InputError
@@ -116,6 +116,24 @@ def test_every_tier_and_pytorch_write_its_greedy_text(
 def follow(written: list[int], prompt: list[int], steps: Iterator[Step]) -> None:
     tokens, scores = zip(*((token, scores.copy()) for token, scores in steps))
     assert_equal_up_to_a_tie(written, [*prompt, *tokens], np.array(scores), len(prompt))
+
+
+@pytest.mark.thorough
+def test_a_gpt2_of_transformers_writes_its_text(tmp_path: Path, browser: Browser) -> None:
+    """With the 50257 tokens of GPT-2 and random weights, so large that they prefer some tokens."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = transformers.GPT2Config(n_embd=64, n_head=4, n_layer=2, n_positions=64, initializer_range=0.1)
+    transformers.GPT2LMHeadModel(shape).save_pretrained(tmp_path / "hf")
+    train_tokenizer("gpt2", []).save(tmp_path / "hf")
+    gpt = glassgpt.load(tmp_path / "hf", dtype="int8")
+    prompt, greedy, end = gpt.prompt_ids("Once upon a time"), Sampling(temperature=0), gpt.tokenizer.end_of_text
+    with page_of(tmp_path / "hf", browser, tmp_path) as opened:
+        write(opened, "Once upon a time", temperature=0, length=12)
+        written = opened.page.evaluate("opened.text.ids")
+        assert opened.page.text_content("h1") == "hf"
+    assert len(written) == len(prompt) + 12
+    follow(written, prompt, gpt.continued(prompt, 12, greedy, stop=end))
 
 
 @pytest.mark.thorough
@@ -225,6 +243,90 @@ def test_stop_ends_the_writing_and_keeps_the_text(tmp_path: Path, browser: Brows
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize(("width", "height", "n_tokens"), [(1280, 900, 1500), (390, 800, 600)])
+def test_the_buttons_stay_in_reach_of_a_long_text(
+    width: int, height: int, n_tokens: int, tmp_path: Path, browser: Browser
+) -> None:
+    source = some_model(tmp_path / "m", train_tokenizer("bytes", []))
+    with page_of(source, browser, tmp_path, width=width, height=height) as opened:
+        page = opened.page
+        page.evaluate("() => { opened.tokenizer.endOfText = -1; }")
+        write(opened, "x", length=n_tokens)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        form_ends = page.evaluate("document.querySelector('form').getBoundingClientRect().bottom")
+        assert form_ends < 0, "the beginning has been scrolled away"
+        for button in ("write", "another", "onward", "stop"):
+            box = page.locator(f"#{button}").bounding_box()
+            at = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+            assert page.evaluate("([x, y]) => document.elementFromPoint(x, y)?.id", at) == button
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("field", "given", "said"),
+    [
+        ("seed", "abc", f"Seed is “abc”, but must be a whole number from 0 to {'9' * 18}: type one such as 1337."),
+        ("seed", "", "Seed is empty, but must be a whole number"),
+        ("length", "0", "Tokens is “0”, but must be a whole number from 1 to 999999: type one such as 200."),
+        ("top-k", "-1", "Top k is “-1”, but must be a whole number from 0 to 9999999: type one such as 0."),
+    ],
+)
+def test_a_bad_setting_is_said_and_shown(field: str, given: str, said: str, tmp_path: Path, browser: Browser) -> None:
+    with page_of(some_model(tmp_path / "m", train_tokenizer("bytes", [])), browser, tmp_path) as opened:
+        page = opened.page
+        page.evaluate("() => { opened.tokenizer.endOfText = -1; }")
+        write(opened, "x", length=3)
+        before = page.text_content("#text")
+        page.eval_on_selector(f"#{field}", "(input, given) => { input.value = given; }", given)
+        for button in ("write", "another", "onward"):
+            page.eval_on_selector("details", "(details) => { details.open = false; }")
+            page.click(f"#{button}")
+            assert page.text_content("[role=alert]").startswith(said)
+            assert page.locator("[role=alert]").is_visible()
+            assert page.evaluate("document.activeElement.id") == field
+        page.locator("#text .piece").last.click()
+        page.locator(".option").nth(1).click()
+        assert page.text_content("#text") == before, "another token is not taken either"
+        page.fill(f"#{field}", "5")
+        page.keyboard.press("Enter")
+        page.locator("#stop:disabled").wait_for()
+        assert page.text_content("[role=alert]") == ""
+        assert page.text_content("#text") != before
+
+
+@pytest.mark.thorough
+def test_its_speed_is_that_of_writing_alone(tmp_path: Path, browser: Browser) -> None:
+    """By a clock on which each token that is read takes a millisecond."""
+    with page_of(some_model(tmp_path / "m", train_tokenizer("bytes", [])), browser, tmp_path) as opened:
+        page = opened.page
+        page.evaluate("""() => {
+          let now = 0;
+          performance.now = () => now;
+          const { model } = opened, forward = model.forward.bind(model);
+          model.forward = (...given) => { now += model.counted; return forward(...given); };
+          model.counted = 1;
+          opened.tokenizer.endOfText = -1;
+        }""")
+        write(opened, "a prompt that is longer than the context", length=40)
+        assert page.text_content("#status").startswith("wrote 40 tokens, 1000 tokens/s · sees the last")
+        page.click("#onward")
+        page.locator("#stop:disabled").wait_for()
+        assert page.text_content("#status").startswith("wrote 40 tokens, 1000 tokens/s")
+        page.evaluate("() => { opened.model.counted = 0; }")  # a coarse clock
+        page.click("#onward")
+        page.locator("#stop:disabled").wait_for()
+        assert page.text_content("#status").startswith("wrote 40 tokens · sees")
+
+
+@pytest.mark.thorough
+def test_layers_and_heads_are_counted_from_0(tmp_path: Path, browser: Browser) -> None:
+    with page_of(some_model(tmp_path / "m", train_tokenizer("bytes", [])), browser, tmp_path) as opened:
+        named = opened.page.locator("#head option").all_text_contents()
+    assert named == ["all heads, averaged", "layer 0, head 0", "layer 0, head 1"]
+
+
+@pytest.mark.thorough
 def test_it_is_used_by_keyboard_alone(trained: Path, tmp_path: Path, browser: Browser) -> None:
     with page_of(trained, browser, tmp_path) as opened:
         page = opened.page
@@ -266,7 +368,6 @@ def test_the_page_holds_what_the_checkpoint_rounds_to(tmp_path: Path) -> None:
     done = glassgpt.export(some_model(tmp_path / "m", tokenizer), tmp_path / "model.html", format="html")
     assert (done.dtype, done.replaced, done.round_trip) == ("int8", None, len(tokenizer.encode(SAMPLE)))
     assert 0 < done.largest_logit_difference < 0.1 * done.largest_logit
-    assert is_model_page(tmp_path / "model.html")
     assert read_page(tmp_path / "model.html").pieces == tokenizer.vocabulary.pieces
     assert glassgpt.export(tmp_path / "m", tmp_path / "model.html", format="html").replaced == "html"
 
@@ -276,16 +377,6 @@ def test_a_quantised_model_keeps_its_numbers(kind: str, tmp_path: Path) -> None:
     glassgpt.export(some_model(tmp_path / "m", train_tokenizer("bytes", [])), tmp_path / "small", quantize=kind)
     done = glassgpt.export(tmp_path / "small", tmp_path / "model.html", format="html")
     assert (done.dtype, done.largest_logit_difference) == (kind, 0.0)
-
-
-def test_nothing_else_is_replaced_and_only_a_page_s_name_is_taken(tmp_path: Path) -> None:
-    source = some_model(tmp_path / "m", train_tokenizer("bytes", []))
-    (tmp_path / "mine.html").write_text("mine")
-    (tmp_path / "folder.html").mkdir()
-    for name, why in (("mine.html", "is no export"), ("folder.html", "is a folder"), ("model", r"end in \.html")):
-        with pytest.raises(InputError, match=why):
-            glassgpt.export(source, tmp_path / name, format="html")
-    assert (tmp_path / "mine.html").read_text() == "mine"
 
 
 def test_what_no_browser_opens_is_refused() -> None:

@@ -3,6 +3,11 @@
 
 const ALTERNATIVES = 10;
 const SLICE = 12; // milliseconds of computing between two frames
+const NUMBERS = { // whole ones, by the id of their field
+  "top-k": { label: "Top k (0: all)", name: "Top k", least: 0n, most: 9999999n, usual: 0 },
+  seed: { label: "Seed", name: "Seed", least: 0n, most: 10n ** 18n - 1n, usual: 1337 },
+  length: { label: "Tokens", name: "Tokens", least: 1n, most: 999999n, usual: 200 },
+};
 
 // A text, and what the model has read of it: ids[start] to ids[kept - 1] are in the cache.
 class Text {
@@ -82,6 +87,15 @@ function attention(model, layer, head) {
   return heads[0].map((_, s) => heads.reduce((sum, weights) => sum + weights[s], 0) / heads.length);
 }
 
+function inRange(written, { least, most }) {
+  return /^\d+$/.test(written) && BigInt(written) >= least && BigInt(written) <= most;
+}
+
+function refusal(written, { name, least, most, usual }) {
+  const given = written === "" ? "empty" : `“${written}”`;
+  return `${name} is ${given}, but must be a whole number from ${least} to ${most}: type one such as ${usual}.`;
+}
+
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
 class Page {
@@ -91,7 +105,8 @@ class Page {
     this.writing = false;
     this.selected = null;
     this.spans = [];
-    main.replaceChildren(...this.header(), this.form(), make("div", { class: "columns" }, this.paper(), this.side()));
+    const columns = make("div", { class: "columns" }, this.paper(), this.side());
+    main.replaceChildren(...this.header(), this.form(), this.controls(), columns);
     this.show();
   }
 
@@ -118,31 +133,34 @@ class Page {
   }
 
   form() {
-    const number = (id, label, value, pattern, hint) => make("label", { for: id }, label,
-      make("input", { id, value, inputmode: "numeric", pattern, required: true, title: hint, autocomplete: "off" }));
+    const number = (id) => make("label", { for: id }, NUMBERS[id].label,
+      make("input", { id, value: NUMBERS[id].usual, inputmode: "numeric", autocomplete: "off", "aria-describedby": "wrong" }));
     this.prompt = make("textarea", { id: "prompt", rows: 2, spellcheck: "false" });
     this.prompt.value = this.about.example;
     const shown = make("output", { for: "temperature" }, "0.8");
     const temperature = make("input", { id: "temperature", type: "range", min: 0, max: 1.5, step: 0.1, value: 0.8,
       oninput: () => { shown.value = temperature.value; } });
+    this.wrong = make("p", { id: "wrong", role: "alert" });
+    this.choices = make("details", {}, make("summary", {}, "How it chooses"), make("div", { class: "row settings" },
+      make("label", { for: "temperature" }, make("span", {}, "Temperature ", shown), temperature),
+      ...Object.keys(NUMBERS).map(number)), this.wrong,
+      make("p", { class: "faint" }, "Before each token it draws one by its probability. A higher temperature gives "
+        + "unlikely tokens more chance, at 0 it always takes the likeliest; top k leaves only the k likeliest to "
+        + "draw from. The same seed gives the same text."));
+    return make("form", { class: "card", id: "beginning", novalidate: true, // refused in words of our own
+      onsubmit: (event) => { event.preventDefault(); this.begin(); } },
+      make("label", { for: "prompt" }, "How the text begins"), this.prompt, this.choices);
+  }
+
+  // Outside the form, whose end they would scroll away with.
+  controls() {
     this.buttons = {
-      write: make("button", { type: "submit", class: "primary", id: "write" }, "Write"),
+      write: make("button", { type: "submit", form: "beginning", class: "primary", id: "write" }, "Write"),
       another: make("button", { type: "button", id: "another", onclick: () => this.another() }, "Another"),
       onward: make("button", { type: "button", id: "onward", onclick: () => this.write() }, "Go on"),
       stop: make("button", { type: "button", id: "stop", onclick: () => this.stop() }, "Stop"),
     };
-    this.fields = make("form", { class: "card", onsubmit: (event) => { event.preventDefault(); this.begin(); } },
-      make("label", { for: "prompt" }, "How the text begins"), this.prompt,
-      make("div", { class: "row" }, ...Object.values(this.buttons)),
-      make("details", {}, make("summary", {}, "How it chooses"), make("div", { class: "row settings" },
-        make("label", { for: "temperature" }, make("span", {}, "Temperature ", shown), temperature),
-        number("top-k", "Top k (0: all)", "0", "[0-9]{1,7}", "a whole number"),
-        number("seed", "Seed", "1337", "[0-9]{1,18}", "a whole number of at most 18 digits"),
-        number("length", "Tokens", "200", "[1-9][0-9]{0,5}", "a whole number from 1")),
-        make("p", { class: "faint" }, "Before each token it draws one by its probability. A higher temperature gives "
-          + "unlikely tokens more chance, at 0 it always takes the likeliest; top k leaves only the k likeliest to "
-          + "draw from. The same seed gives the same text.")));
-    return this.fields;
+    return make("div", { class: "row controls" }, ...Object.values(this.buttons));
   }
 
   paper() {
@@ -151,9 +169,9 @@ class Page {
     this.status = make("p", { id: "status", class: "faint", role: "status" });
     this.heads = make("select", { id: "head", onchange: () => this.shade() },
       make("option", { value: "-1 0" }, "all heads, averaged"),
-      ...this.model.blocks.map((_, layer) => make("optgroup", { label: `Layer ${layer + 1}` },
+      ...this.model.blocks.map((_, layer) => make("optgroup", { label: `Layer ${layer}` },
         ...Array.from({ length: this.model.config.nHeads }, (_, head) =>
-          make("option", { value: `${layer} ${head}` }, `layer ${layer + 1}, head ${head + 1}`)))));
+          make("option", { value: `${layer} ${head}` }, `layer ${layer}, head ${head}`)))));
     return make("section", { class: "card paper", "aria-label": "What it writes" }, this.words,
       make("div", { class: "row foot" }, this.status, make("label", { for: "head" }, "Attention of ", this.heads)));
   }
@@ -179,9 +197,21 @@ class Page {
     return make("aside", { class: "card" }, this.legend, this.alternatives);
   }
 
+  // Whether the settings are sound. Of one that is not it says, in the section that it opens, what to type.
+  sound() {
+    const fields = Object.keys(NUMBERS).map((id) => document.getElementById(id));
+    const bad = fields.find((field) => !inRange(field.value, NUMBERS[field.id]));
+    for (const field of fields) field.setAttribute("aria-invalid", String(field === bad));
+    this.wrong.textContent = bad ? refusal(bad.value, NUMBERS[bad.id]) : "";
+    if (!bad) return true;
+    this.choices.open = true;
+    bad.focus();
+    return false;
+  }
+
   // A new text from the prompt.
   begin() {
-    if (!this.fields.reportValidity()) return;
+    if (!this.sound()) return;
     this.stop();
     const ids = this.tokenizer.encode(this.prompt.value);
     this.text = new Text(this.model, ids.length ? ids : [this.tokenizer.endOfText]);
@@ -192,33 +222,37 @@ class Page {
 
   another() {
     const seed = document.getElementById("seed");
-    if (!this.fields.reportValidity()) return;
+    if (!this.sound()) return;
     seed.value = String(BigInt(seed.value) + 1n);
     return this.begin();
   }
 
   // Read what the model has not read and write on, a few tokens between two frames, until the end or a stop.
   async write() {
-    if (!this.fields.reportValidity()) return;
+    if (!this.sound()) return;
     this.stop();
     const turn = this.turn, { text } = this, sampling = this.sampling();
     const length = Number(document.getElementById("length").value), end = text.ids.length + length;
     this.writing = true;
     this.close();
     if (!text.pending) text.rewind();
-    let since = performance.now(), began = since, said = `wrote ${length} tokens`;
-    const written = () => text.ids.length - end + length;
-    const speed = () => `${(1000 * written() / (performance.now() - began)).toFixed(0)} tokens/s`;
+    let since = performance.now(), lap = since, spent = 0, said = `wrote ${length} tokens`;
+    const speed = () => {
+      const written = text.ids.length - end + length;
+      return written && spent ? `, ${(1000 * written / spent).toFixed(0)} tokens/s` : "";
+    };
     try {
       while (text.ids.length < end) {
-        if (text.pending > 1) began = performance.now(); // the speed is that of writing
         text.read();
+        const now = performance.now();
+        if (!text.pending) spent += now - lap; // the speed is that of writing, not of reading the prompt or the text anew
+        lap = now;
         if (!text.pending && !text.write(sampling, this.tokenizer.endOfText)) {
           said = "the model ended the text here";
           break;
         }
         if (performance.now() - since < SLICE) continue;
-        this.show(text.pending > 1 ? `reads: ${text.pending} tokens left` : `writes, ${speed()}`);
+        this.show(text.pending > 1 ? `reads: ${text.pending} tokens left` : `writes${speed()}`);
         await frame();
         if (turn !== this.turn) return;
         since = performance.now();
@@ -227,7 +261,7 @@ class Page {
       said = error.message;
     }
     this.writing = false;
-    this.show(`${said}, ${speed()}`);
+    this.show(`${said}${speed()}`);
   }
 
   stop() {
@@ -334,6 +368,7 @@ class Page {
 
   // Go on from another token in this place.
   swap(place, id) {
+    if (!this.sound()) return;
     this.stop();
     this.text.swap(place, id);
     this.nGiven = Math.min(this.nGiven, place);
