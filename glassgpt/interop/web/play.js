@@ -134,7 +134,8 @@ class Page {
 
   form() {
     const number = (id) => make("label", { for: id }, NUMBERS[id].label,
-      make("input", { id, value: NUMBERS[id].usual, inputmode: "numeric", autocomplete: "off", "aria-describedby": "wrong" }));
+      make("input",
+        { id, value: NUMBERS[id].usual, inputmode: "numeric", autocomplete: "off", "aria-describedby": "wrong" }));
     this.prompt = make("textarea", { id: "prompt", rows: 2, spellcheck: "false" });
     this.prompt.value = this.about.example;
     const shown = make("output", { for: "temperature" }, "0.8");
@@ -245,7 +246,7 @@ class Page {
       while (text.ids.length < end) {
         text.read();
         const now = performance.now();
-        if (!text.pending) spent += now - lap; // the speed is that of writing, not of reading the prompt or the text anew
+        if (!text.pending) spent += now - lap; // the speed is that of writing, not of reading
         lap = now;
         if (!text.pending && !text.write(sampling, this.tokenizer.endOfText)) {
           said = "the model ended the text here";
