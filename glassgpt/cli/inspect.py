@@ -115,9 +115,10 @@ def _ablation_line() -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    began = time.perf_counter()
+    began, said = time.perf_counter(), ""
 
     def show(done: int, n_parts: int) -> None:
+        nonlocal said
         if time.perf_counter() - began > QUIET:
             said = f"the loss without each part of the model: {done} of {n_parts}"
             print(f"\r\x1b[2K{said}", end="", file=sys.stderr, flush=True)
@@ -125,7 +126,8 @@ def _ablation_line() -> Iterator[Callable[[int, int], None] | None]:
     try:
         yield show
     finally:
-        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        if said:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def _check_place(n_layers: int, n_heads: int, layer: int, head: int | None) -> None:

@@ -22,7 +22,7 @@
   }
 
   function bytes(n) {
-    for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]])
+    for (const [unit, size] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]])
       if (n >= size) return `${Number((n / size).toPrecision(3))} ${unit}`;
     return `${n} B`;
   }
