@@ -107,8 +107,11 @@ def look_ahead(
     chosen, validation = start.settings, start.prepared.val
     run, window = chosen.run, chosen.model.context_length
     tried = validation[: min(4096, start.batches.tokens_per_step) + 1]
-    before = clock()
-    evaluate(recorder.model, tried, start.prepared.tokenizer.token_bytes(), device=run.device, nats_of=nats_of)
+    token_bytes = start.prepared.tokenizer.token_bytes()
+    recorder.sample(1)  # the first of anything takes several times as long, and only once
+    for _ in range(2):
+        before = clock()
+        evaluate(recorder.model, tried, token_bytes, device=run.device, nats_of=nats_of)
     evaluated = clock()
     recorder.sample(8)
     sampled = clock()
