@@ -23,7 +23,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow and not thorough"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not thorough"
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
