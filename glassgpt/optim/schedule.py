@@ -65,7 +65,7 @@ def learning_rate(step: int, plan: StepPlan, config: OptimConfig) -> float:
     warm = plan.progress(warmup)
     done = (plan.progress(step) - warm) / (1 - warm) if warm < 1 else 1.0  # 0 ... 1
     if config.schedule == "cosine":
-        return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
+        return low + (high - low) * math.cos(math.pi / 2 * done) ** 2  # (1 + cos(pi done)) / 2, exact near its end too
     if config.schedule == "linear":
         return high + (low - high) * done
     return high
