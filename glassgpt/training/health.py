@@ -26,6 +26,8 @@ SAMPLED = 2**16
 """Numbers of a matrix, in rows at equal distances, whose change stands for the change of all."""
 TOKENS = 2048
 """Of the validation text that `activations` looks at, or one window where that is longer."""
+AT_A_TIME = 512
+"""Of them go through the model, or one window: looking takes less memory than training."""
 DEAD = 1e-3
 """A unit of a feed-forward that stays this near to 0 for every token adds nothing. Living ones reach 0.1 and more."""
 
@@ -81,31 +83,39 @@ def windows(ids: Ids, context_length: int) -> Tensor:
 def activations(model: GPTModel, ids: Tensor) -> list[dict[str, float]]:
     """Of each block for `ids` (B, T): the RMS of the residual stream after it, and the share of dead units in it."""
     blocks = blocks_of(model)
-    found: list[dict[str, float]] = [{} for _ in blocks]
+    squares, counts = [0.0] * len(blocks), [0] * len(blocks)
+    highest: list[list[Tensor]] = [[] for _ in blocks]  # of each unit in each part, (F,)
 
-    def after_block(values: dict[str, float], _: nn.Module, __: Any, output: Any) -> None:
+    def after_block(layer: int, _: nn.Module, __: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            values["activation_norm"] = float(output.float().square().mean().sqrt())
+            squares[layer] += float(output.float().square().sum())
+            counts[layer] += output.numel()
 
-    def before_down(values: dict[str, float], _: nn.Module, given: Any) -> None:
-        highest = given[0].float().abs().flatten(0, -2).amax(0)  # (F,)
-        values["dead_units"] = float((highest <= DEAD).float().mean())
+    def before_down(layer: int, _: nn.Module, given: Any) -> None:
+        highest[layer].append(given[0].float().abs().flatten(0, -2).amax(0))
 
     hooks = []
-    for block, values in zip(blocks, found, strict=True):
-        hooks.append(block.register_forward_hook(functools.partial(after_block, values)))
+    for layer, block in enumerate(blocks):
+        hooks.append(block.register_forward_hook(functools.partial(after_block, layer)))
         down: Any = getattr(getattr(block, "feed_forward", None), "down", None)
         if isinstance(down, nn.Module):
-            hooks.append(down.register_forward_pre_hook(functools.partial(before_down, values)))
+            hooks.append(down.register_forward_pre_hook(functools.partial(before_down, layer)))
     was_training = model.training
     model.eval()
     try:
         with OneDnnLinear():
-            model.hidden(ids)
+            for part in ids.split(max(1, AT_A_TIME // ids.shape[1])):
+                model.hidden(part)
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
+    found: list[dict[str, float]] = []
+    for square, count, units in zip(squares, counts, highest, strict=True):
+        values = {"activation_norm": (square / count) ** 0.5} if count else {}
+        if units:
+            values["dead_units"] = float((torch.stack(units).amax(0) <= DEAD).float().mean())
+        found.append(values)
     return found
 
 
