@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow fuzz native clean
+.PHONY: demo test check slow faults fuzz native clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -27,6 +27,9 @@ check: .venv/installed-dev
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/installed-dev
+	$(BIN)/python -m pytest tests/faults --full --durations 10
 
 fuzz: .venv/installed-dev
 	$(BIN)/python tests/faults/fuzz.py all --seconds 1800

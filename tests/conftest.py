@@ -11,6 +11,10 @@ from browser import browser as browser
 from glassgpt.text.stories import write_stories
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="faults: as many trials as docs/reliability.md promises")
+
+
 @pytest.fixture(scope="session")
 def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small text of synthetic stories, about 60 kB."""

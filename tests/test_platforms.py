@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from glassgpt.api.texts import run_name
-from glassgpt.checkpoint import atomic
+from glassgpt.files import atomic
 from glassgpt.text.stories import write_stories
 
 PACKAGE = Path(__file__).parents[1] / "glassgpt"
@@ -176,7 +176,7 @@ def calls() -> list[tuple[str, str, ast.Call]]:
 def test_nothing_is_renamed_over_a_file_that_is_there() -> None:
     """On Windows os.rename refuses that. Folders, which it can only move to a free name anywhere, are atomic.py's."""
     renames = [where for where, name, _ in calls() if re.search(r"\brename$", name)]
-    assert {where.partition(":")[0] for where in renames} == {"checkpoint/atomic.py"}
+    assert {where.partition(":")[0] for where in renames} == {"files/atomic.py"}
 
 
 def test_paths_are_joined_by_the_system() -> None:

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from glassgpt import settings
 from glassgpt.api.merge import merge, stored_settings
 from glassgpt.api.train import Listener, Run, Silent, train
-from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.run import new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, Settings
 from glassgpt.evaluation.paired import FALSE_VERDICTS, INTERVAL, PairedDifference, paired_difference
+from glassgpt.files.atomic import write_atomically
 from glassgpt.settings import InputError
 from glassgpt.training.interruption import Interrupted
 from glassgpt.training.loop import TrainingFailed

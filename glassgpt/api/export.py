@@ -11,11 +11,11 @@ from glassgpt.api.export_html import write_html
 from glassgpt.api.exported import SAMPLE as SAMPLE
 from glassgpt.api.exported import Exported, ExportFailed, scores, written
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
-from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, saved_names
 from glassgpt.checkpoint.own_model import own_config
 from glassgpt.checkpoint.packed import load_format
 from glassgpt.checkpoint.run import RUN_FILE, find_checkpoint
 from glassgpt.checkpoint.stored import StoredTensor, stored_weights
+from glassgpt.files.manifest import MANIFEST, TRAINER, saved_names
 from glassgpt.native.packing import Format as AnyFormat
 from glassgpt.quantization.formats import Format
 from glassgpt.settings import InputError, shown

@@ -10,13 +10,13 @@ import torch
 from glassgpt import settings
 from glassgpt.api.cores import available_cores
 from glassgpt.api.exported import SAMPLE, Exported, ExportFailed, scores, written
-from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.native_weights import NativeWeights, native_weights
 from glassgpt.checkpoint.packed import StoredModel, load_format, matrices, open_stored
 from glassgpt.checkpoint.run import RUN_FILE, model_name
 from glassgpt.checkpoint.stored import WEIGHTS
-from glassgpt.files import read_bytes, read_json
+from glassgpt.files.atomic import write_atomically
+from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.inspection.page import refuse_target
 from glassgpt.interop.html import (
     About,

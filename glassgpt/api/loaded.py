@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassgpt.checkpoint.manifest import verified
 from glassgpt.checkpoint.run import find_checkpoint
 from glassgpt.config import Device, Dtype
+from glassgpt.files.manifest import verified
 
 if TYPE_CHECKING:
     from glassgpt.api.code import ModelMaker

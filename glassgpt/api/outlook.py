@@ -10,7 +10,7 @@ from torch import Tensor
 from glassgpt.api.record import SAMPLE_TOKENS, Recorder
 from glassgpt.api.start import Start
 from glassgpt.evaluation.bits_per_byte import evaluate
-from glassgpt.files import read_json
+from glassgpt.files.reading import read_json
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.memory import checkpoint_bytes, training_memory
 from glassgpt.training import budget

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from glassgpt.api.start import Start
-from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.evaluation.bits_per_byte import Evaluation
+from glassgpt.files.atomic import write_atomically
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel

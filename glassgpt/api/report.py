@@ -19,12 +19,12 @@ from glassgpt.api.loaded import load
 from glassgpt.api.outlook import MOST_OF_REPORT
 from glassgpt.api.run_record import record_of
 from glassgpt.api.texts import prepared_again
-from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.checkpoint.run import RunDirectory, find_run
 from glassgpt.config import Settings
 from glassgpt.data.prepare import Prepared
 from glassgpt.data.shards import Ids
 from glassgpt.evaluation.copied import Copied, copied
+from glassgpt.files.atomic import write_atomically
 from glassgpt.generation.sampling import Sampling
 from glassgpt.inspection.ablation import ablation_flops
 from glassgpt.inspection.finding import Line, number

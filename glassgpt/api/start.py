@@ -15,13 +15,13 @@ from glassgpt.api.limits import memory_note, refuse_what_memory_cannot_hold, wit
 from glassgpt.api.machine import on_this_machine, with_matmul_dtype
 from glassgpt.api.merge import LENGTHS, Given, has_length, merge, stored_settings
 from glassgpt.api.texts import cache_folder, lasting, overlap_note, prepare_texts, prepared_again, run_name
-from glassgpt.checkpoint.atomic import remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared
+from glassgpt.files.atomic import remove_litter
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError

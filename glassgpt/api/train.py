@@ -21,13 +21,13 @@ from glassgpt.api.record import Recorder
 from glassgpt.api.report import write_report
 from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.api.texts import DocumentMaker
-from glassgpt.checkpoint.atomic import SaveError, write_atomically
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.config import Settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.evaluation.ngrams import MOST_TRAINED, ngram_bits_per_byte
-from glassgpt.files import read_json
+from glassgpt.files.atomic import SaveError, write_atomically
+from glassgpt.files.reading import read_json
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance

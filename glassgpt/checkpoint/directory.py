@@ -5,7 +5,7 @@
     trainer/state.safetensors  trainer/counters.json      what only the continuation of its training needs
     manifest.json                                         size and SHA-256 of every file, written last
 
-It appears under its name complete or not at all (`atomic`), and is compared with its manifest before use.
+It appears under its name complete or not at all (`files.atomic`), and is compared with its manifest before use.
 """
 
 import json
@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassgpt.checkpoint.atomic import write_through, written_aside
 from glassgpt.checkpoint.empty import empty_model, is_builtin
 from glassgpt.checkpoint.huggingface import load_huggingface_weights, weights_to_huggingface
 from glassgpt.checkpoint.huggingface_config import CONFIG, config_to_huggingface, quantized_config
-from glassgpt.checkpoint.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
 from glassgpt.checkpoint.own_model import CODE, own_config, own_config_values, refusal
 from glassgpt.checkpoint.packed import StoredModel, open_stored
 from glassgpt.checkpoint.quantized import load_packed_weights, weights_to_packed
 from glassgpt.checkpoint.stored import WEIGHTS, stored_weights
 from glassgpt.checkpoint.tensors import TensorFile, as_torch, safetensors_parts
 from glassgpt.config import GPTConfig
-from glassgpt.files import read_json
+from glassgpt.files.atomic import write_through, written_aside
+from glassgpt.files.manifest import MANIFEST, TRAINER, manifest_bytes, verify_checkpoint
+from glassgpt.files.reading import read_json
 from glassgpt.model import GPTModel, MultiHeadAttention, RotaryPositions
 from glassgpt.quantization.formats import Format
 from glassgpt.quantization.modules import is_quantized

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glassgpt.checkpoint.manifest import CONFIG
 from glassgpt.config import GPTConfig
-from glassgpt.files import read_json
+from glassgpt.files.manifest import CONFIG
+from glassgpt.files.reading import read_json
 from glassgpt.native.packing import GROUPS
 from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.settings import InputError, shown

@@ -7,9 +7,9 @@ its parts, whoever made it, is saved as any other: that needs no source. No torc
 from pathlib import Path
 from typing import Any
 
-from glassgpt.checkpoint.manifest import CONFIG
 from glassgpt.config import GPTConfig
-from glassgpt.files import read_json
+from glassgpt.files.manifest import CONFIG
+from glassgpt.files.reading import read_json
 from glassgpt.settings import InputError
 
 CODE = "code.py"

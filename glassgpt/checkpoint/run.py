@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassgpt.checkpoint.atomic import discard, link, write_atomically
-from glassgpt.checkpoint.manifest import CONFIG, MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.pickled import refusal_of_pickle
-from glassgpt.files import read_bytes, read_json
+from glassgpt.files.atomic import discard, link, write_atomically
+from glassgpt.files.manifest import CONFIG, MANIFEST, verify_checkpoint
+from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest
 
 RUNS = Path("runs")

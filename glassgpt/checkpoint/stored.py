@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassgpt.checkpoint.pickled import refusal_of_pickle
-from glassgpt.files import LARGE, inside, read_json
+from glassgpt.files.reading import LARGE, inside, read_json
 from glassgpt.settings import InputError, shown
 
 WEIGHTS = "model.safetensors"

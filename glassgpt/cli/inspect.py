@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.checkpoint.atomic import write_atomically
 from glassgpt.cli.numbers import Whole
 from glassgpt.cli.process import interruptible_imports, say_which
 from glassgpt.cli.prompt import read_prompt
 from glassgpt.cli.words import command, size
 from glassgpt.config import Device, Dtype
+from glassgpt.files.atomic import write_atomically
 from glassgpt.inspection.page import refuse_target
 from glassgpt.settings import InputError
 

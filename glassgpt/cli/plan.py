@@ -198,7 +198,7 @@ def _planned(what: str, model: Mapping[str, Any]) -> Planned:
 def _planned_of_directory(checkpoint: Path, model: Mapping[str, Any]) -> Planned:
     """A model directory; one of a run is trained as the run was."""
     from glassgpt.checkpoint.huggingface_config import filled_in, load_config, read_config
-    from glassgpt.checkpoint.manifest import CONFIG
+    from glassgpt.files.manifest import CONFIG
 
     name = os.path.relpath(checkpoint)
     config = GPTConfig.from_dict(load_config(checkpoint).to_dict() | dict(model))

@@ -8,9 +8,9 @@ import shlex
 import statistics
 from collections.abc import Iterator
 
-from glassgpt.checkpoint.atomic import LITTER
-from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.own_model import CODE
+from glassgpt.files.atomic import LITTER
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.inspection import curve_checks, learning_checks, text_checks
 from glassgpt.inspection.finding import Finding, RunRecord, number
 from glassgpt.settings import InputError

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
-from glassgpt.files import LARGE, read_bytes
+from glassgpt.files.reading import LARGE, read_bytes
 from glassgpt.settings import InputError
 from glassgpt.text.alphabet import to_letters, to_pieces
 from glassgpt.text.gpt2 import gpt2_vocabulary

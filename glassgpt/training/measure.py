@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from glassgpt.checkpoint.atomic import sync_directory, write_through
+from glassgpt.files.atomic import sync_directory, write_through
 from glassgpt.ops.linear import OneDnnLinear
 
 SIDE = 1024

@@ -11,8 +11,8 @@ import torch
 import glassgpt
 from glassgpt.api.export import SAMPLE
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
-from glassgpt.checkpoint.manifest import MANIFEST
 from glassgpt.config import GPTConfig
+from glassgpt.files.manifest import MANIFEST
 from glassgpt.model import GPTModel, initialise
 from glassgpt.quantization.formats import FORMATS, Format
 from glassgpt.settings import InputError

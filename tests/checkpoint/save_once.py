@@ -7,8 +7,8 @@ same files, written straight to their place.
 import sys
 from pathlib import Path
 
-from glassgpt.checkpoint.atomic import SaveError, link, write_atomically, write_through, written_aside
-from glassgpt.checkpoint.manifest import MANIFEST, manifest_bytes
+from glassgpt.files.atomic import SaveError, link, write_atomically, write_through, written_aside
+from glassgpt.files.manifest import MANIFEST, manifest_bytes
 
 
 def save(directory: Path, way: str, version: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import save_once
 
-from glassgpt.checkpoint import atomic
-from glassgpt.checkpoint.atomic import SaveError, link, remove_litter, write_atomically, written_aside
-from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
+from glassgpt.files import atomic
+from glassgpt.files.atomic import SaveError, link, remove_litter, write_atomically, written_aside
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.settings import InputError
 
 CHANGES = "mkdir,write,fsync,rename,symlink,unlink,unlinkat,rmdir"

@@ -21,12 +21,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from tiny_models import CONFIGS, random_model, same_weights
 
-from glassgpt.checkpoint.atomic import SaveError, remove_litter
 from glassgpt.checkpoint.directory import TrainerState, load_model, load_trainer_state, save_checkpoint
-from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.checkpoint.tensors import safetensors_parts
 from glassgpt.config import GPTConfig
+from glassgpt.files.atomic import SaveError, remove_litter
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.settings import InputError
 from glassgpt.text.kinds import train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer

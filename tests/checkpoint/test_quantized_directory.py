@@ -13,10 +13,10 @@ from torch import nn
 
 from glassgpt.checkpoint.directory import load_model, save_checkpoint
 from glassgpt.checkpoint.huggingface_config import CONFIG
-from glassgpt.checkpoint.manifest import MANIFEST
 from glassgpt.checkpoint.packed import matrices, open_stored
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile, safetensors_parts
+from glassgpt.files.manifest import MANIFEST
 from glassgpt.model import GPTModel
 from glassgpt.native.packing import unpack
 from glassgpt.quantization import panels

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from glassgpt.checkpoint.directory import save_checkpoint
-from glassgpt.checkpoint.manifest import MANIFEST
 from glassgpt.config import GPTConfig
+from glassgpt.files.manifest import MANIFEST
 from glassgpt.model import GPTModel
 from glassgpt.text.kinds import train_tokenizer
 

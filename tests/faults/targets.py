@@ -15,13 +15,13 @@ from damage import tiny_directory
 from glassgpt.api.loaded import load
 from glassgpt.api.merge import stored_settings
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state, save_checkpoint
-from glassgpt.checkpoint.manifest import MANIFEST, verify_checkpoint
 from glassgpt.checkpoint.run import RunDirectory, find_checkpoint
 from glassgpt.checkpoint.stored import INDEX, WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile
 from glassgpt.config import GPTConfig, Settings
 from glassgpt.data.prepare import open_prepared
 from glassgpt.data.shards import FIELDS, HEADER_SIZE, read_shard, write_shard
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.model import GPTModel
 from glassgpt.settings import InputError, to_yaml
 from glassgpt.text.formats import FormatOptions, NotText, read_file

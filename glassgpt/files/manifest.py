@@ -12,8 +12,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glassgpt.checkpoint.atomic import FileSum
-from glassgpt.files import inside, read_bytes
+from glassgpt.files.atomic import FileSum
+from glassgpt.files.reading import inside, read_bytes
 from glassgpt.settings import InputError
 
 MANIFEST = "manifest.json"
