@@ -7,12 +7,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, and
 
 import pytest
 from browser import browser as browser
+from hypothesis import settings
 
 from glassgpt.text.stories import write_stories
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="faults: as many trials as docs/reliability.md promises")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--full"):
+        settings.register_profile("full")
+        settings.load_profile("full")
 
 
 @pytest.fixture(scope="session")

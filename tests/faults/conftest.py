@@ -5,32 +5,18 @@ a table at its end: what was tried, how often, how often it went wrong, and how 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+import tiers
+from tiers import Found, Tally
 
-
-@dataclass(frozen=True)
-class Found:
-    """A line of the table."""
-
-    promise: str
-    """Such as R1."""
-    what: str
-    trials: int
-    failures: int
-    control: str
-    """What was left out to see the test fail, and how often it did."""
-
-
-Tally = Callable[..., None]
 _FOUND = pytest.StashKey[list[Found]]()
 
 
 @pytest.fixture(scope="session")
-def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+def amount() -> Callable[[int, int], int]:
     """The number of trials: the first in `make test`, the second in `make faults`."""
-    return lambda short, full: full if request.config.getoption("--full") else short
+    return tiers.amount
 
 
 @pytest.fixture
@@ -42,7 +28,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = sorted(config.stash.get(_FOUND, []), key=lambda found: (found.promise, found.what))
-    if not (lines and config.getoption("--full")):
+    if not (lines and tiers.is_full()):
         return
     terminalreporter.section("promises")
     terminalreporter.line("| | what | trials | failures | negative control |\n|---|---|---|---|---|")

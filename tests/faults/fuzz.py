@@ -1,6 +1,6 @@
 """Fuzz a parser: give it very many inputs, each a change of one that took it somewhere new (libFuzzer, by atheris).
 
-    python tests/faults/fuzz.py TARGET --seconds 5        TARGET is one of `targets.TARGETS`, or all of them in turn
+    python tests/faults/fuzz.py TARGET --seconds 5        TARGET is one of `targets.TARGETS`, or all: each for so long
 
 It ends with code 0 where every input was taken or refused as it should be, within 5 seconds and 1 GB of memory. Else
 the input is in FOLDER/TARGET/found-*, and `python tests/faults/fuzz.py TARGET --input FILE` gives it again. Inputs that
@@ -74,11 +74,10 @@ def fuzz(name: str, place: Path, seconds: int) -> None:
 
 
 def fuzz_all(folder: Path, seconds: int) -> list[str]:
-    """Fuzz every target, on each core one at a time, for so long in all. Returns the names of those that failed."""
+    """Fuzz every target for so long, on each core one at a time. Returns the names of those that failed."""
     from targets import TARGETS
 
     n_cores = os.cpu_count() or 1
-    share = max(1, seconds * n_cores // len(TARGETS))
     waiting, running, failed = list(TARGETS), dict[int, str](), list[str]()
     while waiting or running:
         if waiting and len(running) < n_cores:
@@ -88,7 +87,7 @@ def fuzz_all(folder: Path, seconds: int) -> list[str]:
                 log = os.open(folder / name / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                fuzz(name, folder / name, share)
+                fuzz(name, folder / name, seconds)
             running[child] = name
             continue
         child, status = os.wait()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from damage import tiny_directory
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tiers import Tally
 
 from glassgpt.cli.main import run
 from glassgpt.config import SECTIONS
@@ -164,14 +165,32 @@ def check(folder: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.thorough
-@settings(max_examples=1960, deadline=timedelta(seconds=5), suppress_health_check=list(HealthCheck))
-@given(arguments=LINES)
-def test_any_command_line_does_what_it_says_or_is_refused_in_one_line(folder: Path, arguments: list[str]) -> None:
-    check(folder, arguments)
+def test_any_command_line_does_what_it_says_or_is_refused_in_one_line(
+    folder: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @settings(max_examples=1960, deadline=timedelta(seconds=5), suppress_health_check=list(HealthCheck))
+    @given(arguments=LINES)
+    def any_line(arguments: list[str]) -> None:
+        check(folder, arguments)
+
+    any_line()
+
+    def mistaken(error: Exception) -> str:
+        raise LookupError("nothing is known of this mistake")
+
+    monkeypatch.setattr("glassgpt.cli.main.advice", mistaken)
+    first = settings(max_examples=40, database=None, report_multiple_bugs=False, phases=[Phase.generate])
+    with pytest.raises(LookupError):
+        first(given(arguments=LINES)(lambda arguments: check(folder, arguments)))()
+    tally("input", "command lines", 1960, 0, "an error in finding the advice for a mistake is seen")
 
 
 @pytest.mark.thorough
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(arguments=RUNS)
-def test_so_does_any_that_trains(folder: Path, arguments: list[str]) -> None:
-    check(folder, arguments)
+def test_so_does_any_that_trains(folder: Path, tally: Tally) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(arguments=RUNS)
+    def any_run(arguments: list[str]) -> None:
+        check(folder, arguments)
+
+    any_run()
+    tally("input", "command lines that train", 40, 0, "as above")

@@ -1,16 +1,18 @@
 """A YAML file of settings, whatever is in it, is taken or answered with one line; it never keeps anybody waiting."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import Tally, amount
 
 from glassgpt.api.merge import stored_settings
-from glassgpt.config import SECTIONS, Settings
+from glassgpt.config import SECTIONS, GPTConfig, Settings
 from glassgpt.settings import InputError, build
 
 BILLION = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))])
@@ -103,33 +105,71 @@ values = st.recursive(
 sections = st.dictionaries(st.sampled_from([*SECTIONS, "text", "plan", "prepared"]) | st.text(max_size=6), values)
 
 
+def given_any(n: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
+    """Runs a check with so many inputs at once."""
+    quickly = settings(max_examples=n, deadline=None, database=None, report_multiple_bugs=False)
+    return lambda check: quickly(given(*strategies)(check))()
+
+
 @pytest.mark.thorough
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=sections)
-def test_any_structure_is_taken_or_refused_in_one_line(tmp_path: Path, content: dict[str, Any]) -> None:
-    read(tmp_path / "settings.yaml", yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass"))
-    with contextlib.suppress(InputError):
-        Settings.from_dict(content)
+def test_any_structure_is_taken_or_refused_in_one_line(tmp_path: Path, tally: Tally) -> None:
+    n = amount(300, 3000)
+
+    @given_any(n, sections)
+    def check(content: dict[str, Any]) -> None:
+        read(tmp_path / "settings.yaml", yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass"))
+        with contextlib.suppress(InputError):
+            Settings.from_dict(content)
+
+    with pytest.raises((TypeError, ValueError, KeyError, AttributeError, OverflowError)):
+
+        @given_any(n, sections)
+        def unprotected(content: dict[str, Any]) -> None:
+            GPTConfig(**content.get("model", {}))
+
+    tally("input", "structures as settings", n, 0, "settings that are used as they come fail")
 
 
 SIGNS = [
     *"[]{}:,-?&*!|>'\"%@`# \n\t~<0123456789abxe._", "model", "&a ", "*a ", "<<", "0x", "!!", "!!float ", "\x85",
     "\ufeff", "\x00", "---\n",
 ]  # fmt: skip
+texts = st.lists(st.sampled_from(SIGNS), max_size=40).map("".join)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(signs=st.lists(st.sampled_from(SIGNS), max_size=40))
-def test_any_text_is_taken_or_refused_in_one_line(tmp_path: Path, signs: list[str]) -> None:
-    read(tmp_path / "settings.yaml", "".join(signs).encode())
+def test_any_text_is_taken_or_refused_in_one_line(tmp_path: Path, tally: Tally) -> None:
+    n = amount(300, 3000)
+
+    @given_any(n, texts)
+    def check(text: str) -> None:
+        read(tmp_path / "settings.yaml", text.encode())
+
+    with pytest.raises(yaml.YAMLError):
+
+        @given_any(n, texts)
+        def unprotected(text: str) -> None:
+            yaml.safe_load(text)
+
+    tally("input", "texts as settings", n, 0, "YAML that is read as it comes fails")
 
 
-@settings(max_examples=500)
-@given(section=st.sampled_from(sorted(SECTIONS)), field=st.sampled_from(FIELDS), value=values)
-def test_any_value_of_any_field_is_taken_or_refused_in_one_line(section: str, field: str, value: Any) -> None:
-    line = ""
-    try:
-        build(SECTIONS[section], {field: value}, section)
-    except InputError as error:
-        line = str(error)
-    assert len(line.splitlines()) <= 1
+def test_any_value_of_any_field_is_taken_or_refused_in_one_line(tally: Tally) -> None:
+    n = amount(500, 4000)
+    of_a_field = (st.sampled_from(sorted(SECTIONS)), st.sampled_from(FIELDS), values)
+
+    @given_any(n, *of_a_field)
+    def check(section: str, field: str, value: Any) -> None:
+        line = ""
+        try:
+            build(SECTIONS[section], {field: value}, section)
+        except InputError as error:
+            line = str(error)
+        assert len(line.splitlines()) <= 1
+
+    with pytest.raises((TypeError, ValueError, AttributeError, OverflowError)):
+
+        @given_any(n, *of_a_field)
+        def unprotected(section: str, field: str, value: Any) -> None:
+            SECTIONS[section](**{field: value})
+
+    tally("input", "values of fields", n, 0, "fields that take them as they come fail")
