@@ -179,7 +179,7 @@ def test_any_command_line_does_what_it_says_or_is_refused_in_one_line(
         raise LookupError("nothing is known of this mistake")
 
     monkeypatch.setattr("glassgpt.cli.main.advice", mistaken)
-    first = settings(max_examples=40, database=None, report_multiple_bugs=False, phases=[Phase.generate])
+    first = settings(max_examples=40, deadline=None, database=None, report_multiple_bugs=False, phases=[Phase.generate])
     with pytest.raises(LookupError):
         first(given(arguments=LINES)(lambda arguments: check(folder, arguments)))()
     tally("input", "command lines", 1960, 0, "an error in finding the advice for a mistake is seen")
