@@ -25,7 +25,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PREFIX = ".preparing-"
+WORKING = ".preparing-"
+"""Begins the name of whatever in the cache is not complete."""
 PROGRESS = "progress.json"
 """In a folder that can be gone on with."""
 WEEK = 7 * 24 * 3600.0
@@ -40,11 +41,11 @@ def working_folder(directory: Path, last: str) -> Generator[Path, None, None]:
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        folder = directory.with_name(PREFIX + directory.name)
+        folder = directory.with_name(WORKING + directory.name)
         lock = _lock(folder)
         can_go_on = lock is not None
         if lock is None:
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{directory.name}-", dir=directory.parent))
+            folder = Path(tempfile.mkdtemp(prefix=f"{WORKING}{directory.name}-", dir=directory.parent))
             lock = _lock(folder)
     except OSError as error:
         what = f"cannot write to {directory.parent}: {error.strerror}"
@@ -65,7 +66,7 @@ def remove_abandoned(cache: Path) -> None:
     """Remove what killed preparations left in `cache` more than a week ago and nobody works on."""
     if not cache.is_dir():
         return
-    for entry in [entry for entry in os.scandir(cache) if entry.name.startswith(PREFIX)]:
+    for entry in [entry for entry in os.scandir(cache) if entry.name.startswith(WORKING)]:
         try:
             if time.time() - entry.stat(follow_symlinks=False).st_mtime < WEEK:
                 continue
