@@ -1,5 +1,6 @@
 """The preparation of a text is killed anywhere, or loses power: the next one gives the same bytes, and goes on."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from glassgpt.config import DataConfig
 from glassgpt.data.prepare import prepare
 from glassgpt.data.shards import ShardWriter, Written
 from glassgpt.data.working_folder import WORKING
+from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus
 from glassgpt.text.stories import write_stories
 
@@ -150,13 +152,13 @@ def test_a_preparation_killed_anywhere_is_repeated_byte_for_byte(
     texts: list[str], whole: Files, n_calls: int, tmp_path: Path, amount: Callable[[int, int], int], tally: Any
 ) -> None:
     chance, failures, n_gone_on = random.Random(1), 0, 0
-    places = [chance.randrange(1, n_calls) for _ in range(amount(15, 200))]
+    places = [chance.randrange(1, n_calls) for _ in range(amount(10, 200))]
     for number, at in enumerate(places):
         found, said = interrupted(texts, tmp_path / str(number), at)
         failures += found != whole
         n_gone_on += went_on(said)
     bad = 0
-    controls = places[: amount(10, 40)]
+    controls = places[: amount(8, 40)]
     for number, at in enumerate(controls):
         bare = tmp_path / f"bare-{number}"
         found, _ = interrupted(texts, bare, at, without_sync, without_comparison)
@@ -182,6 +184,7 @@ def test_ids_that_are_not_as_they_were_recorded_are_not_gone_on_with(
     assert not went_on(said), "begun anew, since the ids are gone"
 
 
+@pytest.mark.thorough
 def test_every_flipped_bit_of_an_unfinished_preparation_costs_time_alone(
     texts: list[str], whole: Files, tmp_path: Path, amount: Callable[[int, int], int], tally: Any
 ) -> None:
@@ -198,12 +201,13 @@ def test_every_flipped_bit_of_an_unfinished_preparation_costs_time_alone(
             content = bytearray(path.read_bytes())
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             path.write_bytes(content)
-            prepare_long(texts, tmp_path)
+            with contextlib.suppress(InputError):  # of the control: a shard with an id that there is not
+                prepare_long(texts, tmp_path)
             n_different += files_of(tmp_path) != whole
             shutil.rmtree(next(tmp_path.iterdir()))
         return n_different
 
-    trials, controls = amount(6, 200), amount(15, 60)
+    trials, controls = amount(4, 200), amount(8, 60)
     failures = differ(trials)
     with pytest.MonkeyPatch.context() as patch:
         without_comparison(patch)
