@@ -79,7 +79,7 @@ def position_in_memory(step: int, first: int) -> int:
 
 
 def count_differing(step_of: Callable[[int, int], int], n: int) -> tuple[int, int]:
-    """Of up to `n` runs with stops: how many there were, and in how many of them the lessons differ from the whole run's."""
+    """Of up to `n` runs with stops: how many there were, and how many learned something else."""
     found: list[bool] = []
 
     @settings(max_examples=n, deadline=None, database=None, phases=[Phase.generate])
