@@ -12,11 +12,13 @@ from glassgpt.checkpoint.run import settings_of_run
 from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.overlap import overlap
 from glassgpt.data.prepare import Prepared, open_prepared, prepare, split
+from glassgpt.data.shards import Ids
 from glassgpt.data.working_folder import WORKING
 from glassgpt.files.atomic import sync_directory, write_through
 from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus, Portion, writing_to
 from glassgpt.text.documents import GIVEN, HIDDEN, Reading, ReadOptions, collect_documents, read_documents
+from glassgpt.text.tokenizer import Tokenizer
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 DocumentMaker = Callable[[], Iterable[str]]
@@ -70,6 +72,17 @@ def prepared_of(directory: Path) -> Prepared:
     raise InputError(
         f"{directory} is no run of GlassGPT, so it has no text of its own; `glassgpt eval` takes one with --data"
     )
+
+
+def validation_ids(directory: Path, tokenizer: Tokenizer) -> Ids:
+    """The validation text of the run that a model is of. Raises InputError where its ids are another tokenizer's."""
+    prepared = prepared_of(directory)
+    if prepared.tokenizer.fingerprint() != tokenizer.fingerprint():
+        raise InputError(
+            f"{directory} has another tokenizer than the text {prepared.hash} of its run is prepared with: give the "
+            "text itself with --data"
+        )
+    return prepared.val
 
 
 def prepared_again(chosen: Settings, documents: DocumentMaker | None = None) -> Prepared:
