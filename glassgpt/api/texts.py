@@ -1,6 +1,5 @@
 """The texts of a run: where they lie prepared, how they are found again, what to tell of their reading."""
 
-import hashlib
 import os
 import re
 import shlex
@@ -13,9 +12,13 @@ from glassgpt.checkpoint.run import settings_of_run
 from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.overlap import overlap
 from glassgpt.data.prepare import Prepared, open_prepared, prepare, split
+from glassgpt.data.shards import Ids
+from glassgpt.data.working_folder import WORKING
+from glassgpt.files.atomic import sync_directory, write_through
 from glassgpt.settings import InputError
-from glassgpt.text.corpus import Corpus
+from glassgpt.text.corpus import Corpus, Portion, writing_to
 from glassgpt.text.documents import GIVEN, HIDDEN, Reading, ReadOptions, collect_documents, read_documents
+from glassgpt.text.tokenizer import Tokenizer
 
 DEFAULT_CACHE = Path("~/.cache/glassgpt")
 DocumentMaker = Callable[[], Iterable[str]]
@@ -71,6 +74,17 @@ def prepared_of(directory: Path) -> Prepared:
     )
 
 
+def validation_ids(directory: Path, tokenizer: Tokenizer) -> Ids:
+    """The validation text of the run that a model is of. Raises InputError where its ids are another tokenizer's."""
+    prepared = prepared_of(directory)
+    if prepared.tokenizer.fingerprint() != tokenizer.fingerprint():
+        raise InputError(
+            f"{directory} has another tokenizer than the text {prepared.hash} of its run is prepared with: give the "
+            "text itself with --data"
+        )
+    return prepared.val
+
+
 def prepared_again(chosen: Settings, documents: DocumentMaker | None = None) -> Prepared:
     """The run's own prepared text, prepared again where the cache no longer has it."""
     cache = cache_folder(chosen.data)
@@ -88,16 +102,23 @@ def prepared_again(chosen: Settings, documents: DocumentMaker | None = None) -> 
 def lasting(source: str, reading: Reading, cache: Path) -> str:
     """A source as it can be read again later: a file's whole path; standard input is kept in the cache."""
     if source == "-" and reading.stdin is not None:
-        aside = cache / f".stdin-{os.getpid()}"
-        digest = hashlib.sha256()
-        with aside.open("wb") as file:
-            for block in reading.stdin.blocks():
-                digest.update(block.encode())
-                file.write(block.encode())
-        kept = cache / f"stdin-{digest.hexdigest()[:32]}.txt"
-        os.replace(aside, kept)
-        return str(kept)
+        return str(_kept(reading.stdin, cache))
     return source if source in ("pydoc", GIVEN) else os.path.abspath(source)
+
+
+def _kept(text: Portion, cache: Path) -> Path:
+    """A file in the cache with all of this text, there in full or not at all."""
+    aside = cache / f"{WORKING}stdin-{os.getpid()}"
+    with writing_to(cache):
+        try:
+            total = write_through(aside, (block.encode() for block in text.blocks()))
+            kept = cache / f"stdin-{total.sha256[:32]}.txt"
+            os.replace(aside, kept)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_directory(cache)
+    return kept
 
 
 def run_name(texts: Sequence[str]) -> str:

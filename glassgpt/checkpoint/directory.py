@@ -150,8 +150,13 @@ def load_trainer_state(directory: Path) -> TrainerState:
 
 def _with_own_weights(model: GPTModel, directory: Path) -> GPTModel:
     """The weights under the model's own names. Raises InputError where it has other names or shapes."""
+    weights, own = {name: as_torch(stored) for name, stored in stored_weights(directory).items()}, model.state_dict()
+    for name in weights.keys() & own.keys():
+        if weights[name].is_floating_point() != own[name].is_floating_point():
+            what = f"tensor {name} is {weights[name].dtype}, but must be {own[name].dtype}"
+            raise InputError(f"{directory / WEIGHTS}: {what} as in the model that the code makes")
     try:
-        model.load_state_dict({name: as_torch(stored) for name, stored in stored_weights(directory).items()})
+        model.load_state_dict(weights)
     except RuntimeError as error:
         what = " ".join(str(error).split())
         raise InputError(f"{directory / WEIGHTS} does not fit the model that the code makes: {what}") from None

@@ -58,9 +58,9 @@ def evaluate(
         def measured(gpt: "GPT") -> "Evaluation":
             return gpt.evaluate(corpus)
     else:
-        from glassgpt.api.texts import prepared_of
+        from glassgpt.api.texts import validation_ids
 
-        ids, name = prepared_of(gpt.directory).val, "the validation text of its run"
+        ids, name = validation_ids(gpt.directory, gpt.tokenizer), "the validation text of its run"
 
         def measured(gpt: "GPT") -> "Evaluation":
             return gpt.evaluate_ids(ids)

@@ -48,8 +48,22 @@ class Batches:
 
         The target of a position is the token after it, or IGNORED.
         """
-        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        starts = np.empty(self.batch_size, np.int64)
+        return self.part(step, 0, 1)
+
+    def part(self, step: int, rank: int, world_size: int) -> tuple[Tensor, Tensor]:
+        """The rows of a batch that one of `world_size` processes computes; those of all, by rank, are the batch.
+
+        Raises InputError where `world_size` does not divide the batch.
+        """
+        n_rows = self.batch_size // world_size
+        if n_rows * world_size != self.batch_size:
+            raise InputError(
+                f"optim.batch_size is {self.batch_size}, but must be a multiple of the {world_size} processes that "
+                "share each batch: choose another"
+            )
+        first = step * self.batch_size + rank * n_rows
+        numbers = np.arange(first, first + n_rows)
+        starts = np.empty(n_rows, np.int64)
         for epoch in np.unique(numbers // self.windows_per_epoch):
             chosen = numbers // self.windows_per_epoch == epoch
             order = _starts(self.seed, int(epoch), self.windows_per_epoch, self.context_length)

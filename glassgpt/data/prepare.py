@@ -3,33 +3,37 @@
     <cache>/<hash>/
       train.shard  val.shard     token ids (see shards.py)
       tokenizer.json ...         the tokenizer, as Hugging Face files
-      prepared.json              what was read and how it was cut; written last
+      prepared.json              what was read, how it was cut, and the sums of the files above; written last
 
 The hash covers the documents and every setting that changes an id, so the same text is found again, and an
-altered one is prepared anew.
+altered one is prepared anew. The folder gets its name when everything in it is on the disk, and everything in it is
+compared with its sum before use: a flipped bit, a file cut short or one of another text is refused.
 """
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from glassgpt.config import DataConfig
+from glassgpt.data.portions import PORTION, begin, go_on, record, tokenise
+from glassgpt.data.sealed import sealed, unsealed
 from glassgpt.data.shards import Ids, read_shard, write_shard
+from glassgpt.data.working_folder import remove_abandoned, working_folder
+from glassgpt.files.atomic import write_through
+from glassgpt.files.reading import LARGE, read_bytes
 from glassgpt.settings import InputError
-from glassgpt.text.corpus import Corpus, Part, Portion, writing_to
+from glassgpt.text.corpus import Corpus, Portion, writing_to
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 3
+FACTS, TRAIN, VAL = "prepared.json", "train.shard", "val.shard"
 LONG = 50_000_000
-"""Bytes of a text of which one wants to know how far it is."""
+"""Bytes of a text of which one wants to know how far it is, and that is gone on with where it was interrupted."""
 MANY_DOCUMENTS = 20
 """From here on whole documents are kept for validation; fewer are cut at a character."""
 MAX_VAL_CHARACTERS = 10_000_000
@@ -75,15 +79,20 @@ def prepare(
     cache: Path,
     n_threads: int = 2,
     phase: Callable[[str], None] = lambda what: None,
+    *,
+    long: int = LONG,
+    n_bytes: int = PORTION,
 ) -> Prepared:
     """Prepare the texts of `corpus`, or find them prepared in `cache`. `phase` is told what is being done.
 
+    Of a text of more than `long` bytes, progress is recorded after every `n_bytes`: a preparation that was killed or
+    interrupted is gone on with when the same text is prepared again.
     Raises InputError for a text too short to split and for a prepared text that was altered.
     """
     spec = auto_spec(corpus.n_bytes) if config.tokenizer == "auto" else config.tokenizer
     parse_spec(spec)
     directory = cache / _hash(corpus, spec, config.val_fraction)
-    if (directory / "prepared.json").exists():
+    if (directory / FACTS).exists():
         return open_prepared(directory)
 
     train, val = split(corpus, config.val_fraction)
@@ -93,67 +102,110 @@ def prepare(
             f"the text has {corpus.n_characters} characters, too few to keep {config.val_fraction:.0%} apart for "
             "validation: give a longer text"
         )
-    if spec.startswith(("bpe", "chars")):
-        phase("learning the vocabulary")
-    tokenizer = train_tokenizer(spec, train.sample() if spec.startswith("bpe") else train.blocks())
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
-    except OSError as error:
-        raise InputError(f"cannot write to {cache}: {error.strerror}; choose another cache folder") from None
-    try:
-        with writing_to(cache):
-            n_train, n_val = (
-                write_shard(
-                    aside / f"{name}.shard",
-                    tokenizer.encode_parts(_told(portion, name, phase), n_threads),
-                    tokenizer.vocab_size,
-                )
-                for name, portion in (("train", train), ("val", val))
-            )
-            tokenizer.save(aside)
-            facts = Facts(
-                documents=corpus.n_documents,
-                characters=corpus.n_characters,
-                bytes=corpus.n_bytes,
-                words=corpus.n_words,
-                train_characters=in_train,
-                val_characters=in_val,
-                val_fraction=in_val / (in_train + in_val),
-                tokenizer=spec,
-                vocab_size=tokenizer.vocab_size,
-                train_tokens=n_train,
-                val_tokens=n_val,
-            )
-            (aside / "prepared.json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
-            if directory.exists():  # a preparation that did not end
-                shutil.rmtree(directory)
-            os.replace(aside, directory)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    remove_abandoned(cache)
+    with working_folder(directory, FACTS) as folder, writing_to(cache):
+        tokenizer, sums, n_train = _tokenised(
+            folder, spec, train, n_threads, n_bytes if corpus.n_bytes > long else None, phase
+        )
+        in_val_shard = write_shard(folder / VAL, tokenizer.encode_parts(val.parts(), n_threads), tokenizer.vocab_size)
+        facts = Facts(
+            documents=corpus.n_documents,
+            characters=corpus.n_characters,
+            bytes=corpus.n_bytes,
+            words=corpus.n_words,
+            train_characters=in_train,
+            val_characters=in_val,
+            val_fraction=in_val / (in_train + in_val),
+            tokenizer=spec,
+            vocab_size=tokenizer.vocab_size,
+            train_tokens=n_train,
+            val_tokens=in_val_shard.n_ids,
+        )
+        sums |= {VAL: in_val_shard.sha256}
+        write_through(folder / FACTS, [facts_file(facts, directory.name, sums)])
     return open_prepared(directory)
 
 
+def _tokenised(
+    folder: Path, spec: str, train: Portion, n_threads: int, n_bytes: int | None, phase: Callable[[str], None]
+) -> tuple[Tokenizer, dict[str, str], int]:
+    """The tokenizer, the sums of its files and of the training shard, which is now there, and how many ids that has.
+
+    With `n_bytes`, the text is a long one: what is done of it is recorded so often, and `phase` told how far it is.
+    """
+    work = go_on(folder, TRAIN)
+    if work is None:
+        if spec.startswith(("bpe", "chars")):
+            phase("learning the vocabulary")
+        tokenizer = train_tokenizer(spec, train.sample() if spec.startswith("bpe") else train.blocks())
+        work = begin(folder, TRAIN, train, tokenizer)
+        phase("tokenising the text")
+    else:
+        phase(f"going on with the text at {_percent(train, work.position)} %, where it was interrupted")
+    told = _percent(train, work.position) // 10
+
+    def tell() -> None:
+        nonlocal told
+        tenth = _percent(train, work.position) // 10
+        if told < tenth < 10:
+            told = tenth
+            phase(f"tokenising the text, {10 * tenth} % done")
+
+    with work.shard:
+        if n_bytes is None:
+            tokenise(work, train, n_threads)
+        else:
+            record(folder, work)
+            tokenise(work, train, n_threads, n_bytes, done=lambda: record(folder, work), read=tell)
+        written = work.shard.finish()
+    return work.tokenizer, work.sums | {TRAIN: written.sha256}, written.n_ids
+
+
+def _percent(portion: Portion, position: int) -> int:
+    return 100 * (position - portion.start) // portion.n_bytes
+
+
 def open_prepared(directory: Path) -> Prepared:
-    """Open a prepared text. Raises InputError where a file of it is missing, truncated or altered."""
-    try:
-        facts = Facts(**json.loads((directory / "prepared.json").read_text(encoding="utf-8")))
-    except OSError:
-        raise InputError(f"{directory} is no prepared text (it has no prepared.json): prepare the text again") from None
-    except (ValueError, TypeError):
-        path = directory / "prepared.json"
-        raise InputError(f"{path} was altered: delete its folder and prepare the text again") from None
+    """Open a prepared text. Raises InputError where a file of it is missing, truncated, altered or of another text."""
+    again = "delete its folder and prepare the text again"
+    facts, name, sums = _read_facts(directory / FACTS)
+    if name != directory.resolve().name:
+        raise InputError(f"{directory / FACTS} is of another text, the one prepared in a folder {name}: {again}")
+    for file in sums.keys() - {TRAIN, VAL}:
+        try:
+            digest = hashlib.sha256(read_bytes(directory / file, LARGE)).hexdigest()
+        except OSError as error:
+            raise InputError(f"cannot read {directory / file}: {error.strerror}; {again}") from None
+        if digest != sums[file]:
+            raise InputError(f"{directory / file} was altered since it was written (its SHA-256 differs): {again}")
     tokenizer = Tokenizer.load(directory)
     shards = {}
-    for part, n_tokens in (("train", facts.train_tokens), ("val", facts.val_tokens)):
-        ids, vocab_size = read_shard(directory / f"{part}.shard")
+    for file, n_tokens in ((TRAIN, facts.train_tokens), (VAL, facts.val_tokens)):
+        ids, vocab_size = read_shard(directory / file, sums[file])
         if vocab_size != tokenizer.vocab_size or len(ids) != n_tokens:
-            raise InputError(
-                f"{directory / f'{part}.shard'} does not belong to the tokenizer and facts beside it: "
-                "delete its folder and prepare the text again"
-            )
-        shards[part] = ids
-    return Prepared(directory, facts, tokenizer, shards["train"], shards["val"])
+            raise InputError(f"{directory / file} does not belong to the tokenizer and facts beside it: {again}")
+        shards[file] = ids
+    return Prepared(directory, facts, tokenizer, shards[TRAIN], shards[VAL])
+
+
+def facts_file(facts: Facts, name: str, sums: dict[str, str]) -> bytes:
+    """The content of prepared.json, for the folder `name` with files of these sums; of a shard, that in its header."""
+    return sealed(asdict(facts) | {"hash": name, "files": sums})
+
+
+def _read_facts(path: Path) -> tuple[Facts, str, dict[str, str]]:
+    again = "delete its folder and prepare the text again"
+    try:
+        values = unsealed(read_bytes(path))
+        name, sums = values.pop("hash"), values.pop("files")
+        if isinstance(name, str) and {TRAIN, VAL} < sums.keys():
+            return Facts(**values), name, sums
+    except OSError:
+        missing = f"{path.parent} is no prepared text (it has no {path.name})"
+        raise InputError(f"{missing}: prepare the text again") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise InputError(f"{path} was altered, or is of another version of GlassGPT: {again}")
 
 
 def split(corpus: Corpus, val_fraction: float) -> tuple[Portion, Portion]:
@@ -167,20 +219,6 @@ def split(corpus: Corpus, val_fraction: float) -> tuple[Portion, Portion]:
         n_train = min(max(1, corpus.first_end_after(cut)), corpus.n_documents - 1)
         cut = corpus.end_of(n_train - 1)
     return Portion(corpus, 0, cut), Portion(corpus, cut, corpus.n_bytes)
-
-
-def _told(portion: Portion, name: str, phase: Callable[[str], None]) -> Iterator[Part]:
-    """The parts of a portion; `phase` is told when they begin, and of a long text how far they are."""
-    n_done, told = 0, 0
-    if name == "train":
-        phase("tokenising the text")
-    for part in portion.parts():
-        yield part
-        n_done += len(part[0])  # characters: of another script than Latin the share comes out low
-        share = n_done * 10 // portion.n_bytes
-        if portion.n_bytes > LONG and told < share < 10:
-            told = share
-            phase(f"tokenising the text, {10 * share} % done")
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> Ids:

@@ -75,10 +75,11 @@ class Optimizer:
         """
         for part in self._with_state():
             for name, own in part.tensors().items():
-                if name not in tensors or tensors[name].shape != own.shape:
+                saved = tensors.get(name)
+                if saved is None or saved.shape != own.shape or saved.is_floating_point() != own.is_floating_point():
                     raise InputError(
-                        f"the optimiser's state has no {name} of shape {list(own.shape)}: it was saved by another "
-                        "version or with other settings, so start a new run"
+                        f"the optimiser's state has no {name} of shape {list(own.shape)} and type {own.dtype}: it was "
+                        "saved by another version or with other settings, so start a new run"
                     )
             part.restore(tensors)
 

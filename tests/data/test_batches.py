@@ -51,6 +51,20 @@ def test_the_order_is_shuffled_and_differs_between_epochs_and_seeds() -> None:
     assert first != other_seed
 
 
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(12, 200), step=st.integers(0, 10**6), seed=st.integers(0, 2**40), world=st.sampled_from([1, 2, 4]))
+def test_the_parts_of_all_processes_are_the_batch(n: int, step: int, seed: int, world: int) -> None:
+    batches = Batches(np.arange(n), 11, 8, seed)
+    parts = [batches.part(step, rank, world) for rank in range(world)]
+    for whole, shares in zip(batches.batch(step), zip(*parts, strict=True), strict=True):
+        assert torch.equal(torch.cat(shares), whole)
+
+
+def test_processes_that_cannot_share_a_batch_evenly_are_refused() -> None:
+    with pytest.raises(InputError, match=r"optim\.batch_size is 6, but must be a multiple of the 4 processes"):
+        Batches(np.arange(99), 8, 6, 1).part(0, 3, 4)
+
+
 def test_a_text_shorter_than_the_context_is_refused() -> None:
     with pytest.raises(InputError, match=r"has 64 tokens to train on, but model\.context_length is 64"):
         Batches(np.arange(64), 64, 4, 1)

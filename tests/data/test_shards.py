@@ -12,7 +12,7 @@ from glassgpt.settings import InputError
 def test_ids_come_back_and_small_vocabularies_take_two_bytes(tmp_path: Path) -> None:
     for vocab_size, width in ((257, 2), (65_536, 2), (65_537, 4)):
         ids = np.array([0, 5, vocab_size - 1])
-        assert write_shard(tmp_path / "a.shard", [ids[:1], ids[1:]], vocab_size) == 3
+        assert write_shard(tmp_path / "a.shard", [ids[:1], ids[1:]], vocab_size).n_ids == 3
         read, read_vocab = read_shard(tmp_path / "a.shard")
         assert read.tolist() == ids.tolist()
         assert (read.dtype.itemsize, read_vocab) == (width, vocab_size)

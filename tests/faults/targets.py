@@ -1,5 +1,6 @@
 """What is fuzzed: every parser that reads a file from outside. Each takes any bytes, or refuses them as it should."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -8,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from damage import tiny_directory
@@ -19,7 +21,8 @@ from glassgpt.checkpoint.run import RunDirectory, find_checkpoint
 from glassgpt.checkpoint.stored import INDEX, WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile
 from glassgpt.config import GPTConfig, Settings
-from glassgpt.data.prepare import open_prepared
+from glassgpt.data.prepare import Facts, facts_file, open_prepared
+from glassgpt.data.sealed import SEAL, sealed
 from glassgpt.data.shards import FIELDS, HEADER_SIZE, read_shard, write_shard
 from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.model import GPTModel
@@ -73,13 +76,14 @@ def indexed(folder: Path) -> None:
 def prepared(folder: Path) -> None:
     """A prepared text, by hand."""
     train_tokenizer("bytes", []).save(folder)
-    for part in ("train", "val"):
-        write_shard(folder / f"{part}.shard", [np.arange(9)], 257)
-    facts = {
-        "documents": 1, "characters": 18, "bytes": 18, "words": 4, "train_characters": 9, "val_characters": 9,
-        "val_fraction": 0.5, "tokenizer": "bytes", "vocab_size": 257, "train_tokens": 9, "val_tokens": 9,
-    }  # fmt: skip
-    (folder / "prepared.json").write_text(json.dumps(facts))
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("tokenizer*.json")}
+    for name in ("train.shard", "val.shard"):
+        sums[name] = write_shard(folder / name, [np.arange(9)], 257).sha256
+    facts = Facts(
+        documents=1, characters=18, bytes=18, words=4, train_characters=9, val_characters=9, val_fraction=0.5,
+        tokenizer="bytes", vocab_size=257, train_tokens=9, val_tokens=9,
+    )  # fmt: skip
+    (folder / "prepared.json").write_bytes(facts_file(facts, folder.name, sums))
 
 
 def read_tokenizer(path: Path) -> None:
@@ -108,6 +112,17 @@ def read_signed_shard(path: Path) -> None:
         content[FIELDS.size : HEADER_SIZE] = hashlib.sha256(signed).digest()
         path.write_bytes(content)
     read_shard(path)
+
+
+def read_sealed_facts(path: Path) -> None:
+    """The facts of a prepared text whose own sum is right, whatever they say."""
+    values: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(path.read_bytes())
+    if isinstance(values, dict):
+        values.pop(SEAL, None)
+        path.write_bytes(sealed(values))
+    open_prepared(path.parent)
 
 
 def read_history(path: Path) -> None:
@@ -206,7 +221,7 @@ TARGETS: dict[str, Target] = {
     "run": Target("run.json", read_run, run_directory),
     "best": Target("best", find_checkpoint, checkpoint, seeds=(STEP.encode(), b"../" + STEP.encode() + b"\n")),
     "shard": Target("train.shard", read_signed_shard, prepared),
-    "prepared": Target("prepared.json", lambda path: open_prepared(path.parent), prepared),
+    "prepared": Target("prepared.json", read_sealed_facts, prepared),
     "metrics": Target("metrics.jsonl", read_history, seeds=(METRICS, METRICS.replace(b"null", b"2.5"))),
     "text": Target("a.txt", read_text, seeds=("Füße und 文\r\n".encode(), "Füße".encode("cp1252"))),
     "jsonl": Target("a.jsonl", read_text, seeds=(b'{"text": "a\\u00e9", "id": 1}\n{"text": ""}\n',)),

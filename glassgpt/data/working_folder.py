@@ -1,0 +1,111 @@
+"""The folder in which a text is prepared, until it is complete and gets its name.
+
+It is called `.preparing-<hash>` and locked by the process that works in it. What a killed process left there, the
+next preparation of the same text finds, and goes on where it says how far it was (see portions.py). Where another
+process has the folder, or the system has no such locks (Windows), the work is done in a folder of its own, and what
+is interrupted there is lost.
+
+A folder goes when its text is complete (it is renamed) or when the preparation fails and nothing in it can be gone on
+with. What nobody came back to for a week goes at the next preparation of any text.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glassgpt.files.atomic import sync_directory
+from glassgpt.settings import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+WORKING = ".preparing-"
+"""Begins the name of whatever in the cache is not complete."""
+PROGRESS = "progress.json"
+"""In a folder that can be gone on with."""
+WEEK = 7 * 24 * 3600.0
+
+
+@contextmanager
+def working_folder(directory: Path, last: str) -> Generator[Path, None, None]:
+    """A folder to work in that becomes `directory` when the block ends; every file in it must be on the disk by then.
+
+    A `directory` that lacks the file `last`, so was never complete, is replaced; a complete one, which another process
+    was faster with, stays. Raises InputError where the cache folder cannot be written to.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        folder = directory.with_name(WORKING + directory.name)
+        lock = _lock(folder)
+        can_go_on = lock is not None
+        if lock is None:
+            folder = Path(tempfile.mkdtemp(prefix=f"{WORKING}{directory.name}-", dir=directory.parent))
+            lock = _lock(folder)
+    except OSError as error:
+        what = f"cannot write to {directory.parent}: {error.strerror}"
+        raise InputError(f"{what}; choose another cache folder") from None
+    try:
+        yield folder
+        _put_in_place(folder, directory, last)
+    except BaseException:
+        if not (can_go_on and (folder / PROGRESS).exists()):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_abandoned(cache: Path) -> None:
+    """Remove what killed preparations left in `cache` more than a week ago and nobody works on."""
+    if not cache.is_dir():
+        return
+    for entry in [entry for entry in os.scandir(cache) if entry.name.startswith(WORKING)]:
+        try:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < WEEK:
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry)
+            elif fcntl is None:
+                shutil.rmtree(entry)
+            elif (lock := _lock(Path(entry))) is not None:
+                shutil.rmtree(entry)
+                os.close(lock)
+        except OSError:  # another process was faster, or it is not ours to remove
+            continue
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that keeps others out of `folder` for as long as it is open; None where that cannot be had."""
+    if fcntl is None:
+        return None
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):  # else it was renamed or removed meanwhile
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _put_in_place(folder: Path, directory: Path, last: str) -> None:
+    sync_directory(folder)
+    if directory.exists() and not (directory / last).exists():
+        shutil.rmtree(directory)
+    try:
+        os.rename(folder, directory)
+    except OSError:
+        if not (directory / last).exists():
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+    sync_directory(directory.parent)
+    (directory / PROGRESS).unlink(missing_ok=True)
