@@ -22,6 +22,7 @@ from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared
 from glassgpt.files.atomic import remove_litter
+from glassgpt.files.reading import read_json
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError
@@ -148,7 +149,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
 
     Only section `run` may be changed, and its code not even there; another length is that of the whole run. Raises
     InputError for other changes, for a text or tokenizer that is no longer the run's, for code that is not trusted,
-    and where there is nothing to resume.
+    and where there is nothing to resume. A run whose steps are all done goes on as well, until its report is there.
     """
     directory = find_run(run or None)
     remove_litter(directory.path)
@@ -184,9 +185,9 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
     chosen, plan = _settle(dataclasses.replace(chosen, run=kept), prepared, code)
     if limit is not None:
         chosen = dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, max_memory=limit))
-    done = None
-    if plan is not None and state.counters["step"] >= plan.total_steps:
-        done = f"done {state.counters['step']} steps of {plan.total_steps}"
+    done, step = None, state.counters["step"]
+    if plan is not None and (step > plan.total_steps or (step == plan.total_steps and _is_reported(directory, step))):
+        done = f"done {step} steps of {plan.total_steps}"
     elif plan is None and chosen.run.minutes and state.counters["seconds"] >= 60 * chosen.run.minutes:
         done = f"run for {state.counters['seconds'] / 60:.2f} of {chosen.run.minutes:g} minutes"
     if done:
@@ -197,6 +198,15 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def _is_reported(directory: RunDirectory, step: int) -> bool:
+    """Whether the run came to its end at `step`: its last evaluation is done and written down."""
+    try:
+        report = read_json(directory.path / "report.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and report.get("steps") == step
 
 
 def _is_copied_code(config_file: Path, stored: Mapping[str, Any], given: Given) -> bool:

@@ -188,6 +188,17 @@ def test_more_minutes_go_on_with_a_run_that_has_ended(story_file: Path, monkeypa
     assert glassgpt.train(resume="a", steps=by_steps).measured.steps == by_steps
 
 
+def test_a_run_of_minutes_that_was_killed_before_its_report_is_finished(
+    story_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = glassgpt.train(story_file, minutes=0.25, out="a", clock=use(Clock(0.5), monkeypatch), **TINY)
+    Path("a/report.json").unlink()
+    again = glassgpt.train(resume="a", clock=use(Clock(0.5), monkeypatch))
+    assert again.measured.steps == first.measured.steps
+    assert again.bits_per_byte == first.bits_per_byte
+    assert [(line.step, line.val_bpb) for line in again.history] == [(li.step, li.val_bpb) for li in first.history]
+
+
 def test_everything_is_chosen_where_nothing_is_given_and_written_down(
     story_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,28 @@ def test_a_resumed_run_keeps_its_settings_and_says_so(story_file: Path) -> None:
 
 
 @pytest.mark.thorough
+def test_a_run_that_was_stopped_after_its_last_step_is_finished(story_file: Path) -> None:
+    whole = glassgpt.train(story_file, steps=12, out="whole", run={"eval_every": 6}, **SMALL)
+    with pytest.raises(Interrupted):
+        glassgpt.train(story_file, steps=12, out="parts", run={"eval_every": 6}, listener=StopAt(12), **SMALL)
+    assert not Path("parts/report.json").exists()
+    with pytest.raises(InputError, match="has done 12 steps of 5: give more with --steps"):
+        glassgpt.train(resume="parts", steps=5)
+    parts = glassgpt.train(resume="parts")
+    assert parts.bits_per_byte == whole.bits_per_byte
+    assert [(line.step, line.loss, line.val_bpb) for line in parts.history] == [
+        (line.step, line.loss, line.val_bpb) for line in whole.history
+    ]
+    assert Path("parts/samples.txt").read_text() == Path("whole/samples.txt").read_text()
+    assert parts.report == Path("parts/report.html")
+    with pytest.raises(InputError, match="has done 12 steps of 12"):
+        glassgpt.train(resume="parts")
+    with pytest.raises(Interrupted):
+        glassgpt.train(resume="parts", steps=18, listener=StopAt(18))
+    assert glassgpt.train(resume="parts").measured.steps == 18, "the report that is there is of fewer steps"
+
+
+@pytest.mark.thorough
 def test_resuming_with_another_tokenizer_in_the_checkpoint_is_refused(story_file: Path) -> None:
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, steps=20, out="run", listener=StopAt(3), tokenizer="bpe:300", **SMALL)
