@@ -59,12 +59,13 @@ class Recorder:
         return read_metrics(self.metrics_file)
 
     def save(self, progress: Progress) -> Path:
-        """Save a checkpoint, then let go of those that are neither the best nor the latest."""
+        """Save a checkpoint, then let go of those that a run does not keep."""
         last = progress.last and asdict(progress.last)
         threads = torch.get_num_threads()
         counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
         counters["health"] = progress.health
-        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters)
+        named = {"run_id": self.start.settings.run_id}
+        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters | named)
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
         self.directory.record(progress.step, None)

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glassgpt import settings
 from glassgpt.api.texts import cache_folder
 from glassgpt.checkpoint.run import RunDirectory
-from glassgpt.config import Settings
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.data.shards import read_shard
 from glassgpt.inspection.finding import RunRecord, number, read_json
 from glassgpt.inspection.text_health import TextHealth
@@ -40,7 +39,7 @@ def record_of(run: RunDirectory) -> RunRecord:
 def _damage(run: Path) -> Iterator[str]:
     """What is there and cannot be read; a last line that a crash cut short is none of it."""
     try:
-        Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+        read_settings(run)
     except InputError as error:
         yield str(error)
     for path in (run / "plan.json", run / "report.json"):
@@ -64,7 +63,7 @@ def _facts(prepared: Path) -> dict[str, Any]:
 def _prepared_text(run: Path) -> Path | None:
     """Where the run's prepared text lies, or lay."""
     try:
-        chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+        chosen = read_settings(run)
     except InputError:
         return None
     return cache_folder(chosen.data) / chosen.prepared

@@ -1,6 +1,7 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
+import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from glassgpt.api.texts import cache_folder, lasting, overlap_note, prepare_text
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared
@@ -123,6 +125,7 @@ def new_start(
         {
             "text": [lasting(source, found.reading, cache) for source in texts],
             "prepared": prepared.hash,
+            "run_id": secrets.token_hex(8),
             **merged,
             "data": settings.to_dict(data),
             "run": settings.to_dict(run),
@@ -153,9 +156,9 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
     """
     directory = find_run(run or None)
     remove_litter(directory.path)
-    point = directory.resume_point()
+    chosen = read_settings(directory.path)
+    point = directory.resume_point(chosen.run_id)
     checkpoint = point.checkpoint
-    chosen = Settings.from_dict(settings.read_yaml(directory.path / "config.yaml"))
     _refuse_changes(chosen, given, directory.path)
     changed: dict[str, Any] = dict(given.get("run", {}))
     if has_length(changed):

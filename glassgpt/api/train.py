@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import torch
 
-from glassgpt import settings
 from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
 from glassgpt.api.loaded import load
 from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead, report_seconds
@@ -23,7 +22,7 @@ from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
-from glassgpt.config import Settings
+from glassgpt.checkpoint.run_settings import read_settings, write_settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.evaluation.ngrams import MOST_TRAINED, ngram_bits_per_byte
 from glassgpt.files.atomic import SaveError, write_atomically
@@ -297,7 +296,7 @@ def _reported(found: Run, start: Start, clock: Callable[[], float]) -> Run:
     before, run, seconds = clock(), start.settings.run, report_seconds(found.measured.seconds)
     try:
         gpt = load(found.directory, device=run.device, model=start.code.make_model)
-        chosen = Settings.from_dict(settings.read_yaml(found.directory / "config.yaml"))
+        chosen = read_settings(found.directory)
         path = write_report(found.directory, chosen, start.prepared, gpt, seconds, lambda: clock() - before)
     except (SaveError, OSError) as error:
         warnings.warn(f"the run is whole, but its report could not be written: {error}", stacklevel=2)
@@ -347,7 +346,7 @@ def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
     chosen = start.settings
     if start.by_the_clock or chosen.plan:
         chosen = dataclasses.replace(chosen, plan=plan.entries)
-    write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
+    write_settings(start.directory.path, chosen)
     _write_json(start.directory.path / PLAN_FILE, dataclasses.asdict(predicted) | {"plan": plan.entries})
 
 

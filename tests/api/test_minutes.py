@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import StopAt, weights
+from small_runs import StopAt, change_settings, weights
 
 import glassgpt
 from glassgpt import InputError
@@ -153,9 +153,7 @@ def test_resuming_follows_the_recorded_plan_though_the_machine_has_become_slower
     clock = use(Clock(0.5), monkeypatch)
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, minutes=0.5, out="parts", clock=clock, listener=StopAt(15), **TINY)
-    text = Path("parts/config.yaml").read_text()
-    values = yaml.safe_load(text) | {"plan": plan}  # as if it had been killed later, after an earlier checkpoint
-    Path("parts/config.yaml").write_text(yaml.safe_dump(values))
+    change_settings(Path("parts"), plan=plan)  # as if it had been killed later, after an earlier checkpoint
     parts = glassgpt.train(resume="parts", clock=use(Clock(0.6), monkeypatch))
     replayed = {line.step: (line.loss, line.lr) for line in parts.history}
     planned = [line for line in whole.history if line.step <= plan[-1][0]]

@@ -118,9 +118,9 @@ TELLS: dict[str, tuple[Damage, str | None]] = {
 }  # fmt: skip
 """What is done to a run of which its settings and its model are left, and what `doctor` says of it where it can."""
 REFUSED: dict[str, tuple[Damage, str]] = {
-    "config of other bytes": (binary("config.yaml"), "config.yaml is not valid YAML"),
-    "config without sense": (text("config.yaml", "model: {n_layers: -1}\n"), "n_layers"),
-    "config empty": (text("config.yaml", ""), "config.yaml holds no sections"),
+    "config of other bytes": (binary("config.yaml"), "config.yaml does not begin with its SHA-256"),
+    "config without sense": (text("config.yaml", "model: {n_layers: -1}\n"), "may have been altered"),
+    "config empty": (text("config.yaml", ""), "may have been altered"),
     "weights cut": (half(WEIGHTS), "a checkpoint is damaged"),
     "weights gone": (gone(WEIGHTS), "a checkpoint is damaged"),
     "manifest of other bytes": (binary("step-00000020/manifest.json"), "a checkpoint is damaged"),
