@@ -18,8 +18,9 @@ from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.curve import loss_svg
+from glassgpt.training.finite import first_not_finite
 from glassgpt.training.health import activations, windows
-from glassgpt.training.loop import Progress
+from glassgpt.training.loop import Progress, Skipped, TrainingFailed
 from glassgpt.training.metrics import Metrics, append_health, append_metrics, read_health, read_metrics
 
 SAMPLE_TOKENS = 120
@@ -28,13 +29,14 @@ RECENT_LINES = 10
 
 
 class Recorder:
-    """Writes checkpoints, metrics.jsonl, health.jsonl, samples.txt and loss.svg of one run."""
+    """Writes checkpoints, metrics.jsonl, health.jsonl, skipped.jsonl, samples.txt and loss.svg of one run."""
 
     def __init__(self, start: Start, model: GPTModel, optimizer: Optimizer) -> None:
         self.start, self.model, self.optimizer = start, model, optimizer
         self.directory = start.directory
         self.metrics_file = start.directory.path / "metrics.jsonl"
         self.health_file = start.directory.path / "health.jsonl"
+        self.skipped_file = start.directory.path / "skipped.jsonl"
         self.samples_file = start.directory.path / "samples.txt"
         facts = start.prepared.facts
         self.code = start.code.source if start.code.make_model else None
@@ -48,6 +50,9 @@ class Recorder:
         write_atomically(self.metrics_file, "".join(kept).encode())
         healthy = [json.dumps(line) + "\n" for line in read_health(self.health_file) if line["step"] < step]
         write_atomically(self.health_file, "".join(healthy).encode())
+        if self.skipped_file.exists():
+            earlier = [json.dumps(line) + "\n" for line in read_health(self.skipped_file) if line["step"] <= step]
+            write_atomically(self.skipped_file, "".join(earlier).encode())
         written = self.samples_file.read_text(encoding="utf-8") if self.samples_file.exists() else ""
         samples = re.split(r"^(?=--- step \d+, )", written, flags=re.MULTILINE)
         steps = [re.match(r"--- step (\d+), ", sample) for sample in samples]
@@ -59,13 +64,14 @@ class Recorder:
         return read_metrics(self.metrics_file)
 
     def save(self, progress: Progress) -> Path:
-        """Save a checkpoint, then let go of those that a run does not keep."""
-        last = progress.last and asdict(progress.last)
-        threads = torch.get_num_threads()
-        counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
-        counters["health"] = progress.health
-        named = {"run_id": self.start.settings.run_id}
-        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters | named)
+        """Save a checkpoint, then let go of those that a run does not keep.
+
+        Raises TrainingFailed, with nothing saved, where a weight or a number of the optimiser's is not finite.
+        """
+        named = {"threads": torch.get_num_threads(), "run_id": self.start.settings.run_id}
+        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
+        if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
+            raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
         self.directory.record(progress.step, None)
@@ -75,6 +81,10 @@ class Recorder:
     def log(self, line: Metrics) -> None:
         """Add a line to metrics.jsonl."""
         append_metrics(self.metrics_file, line)
+
+    def skipped(self, skipped: Skipped) -> None:
+        """Add a line to skipped.jsonl."""
+        append_health(self.skipped_file, asdict(skipped))
 
     def evaluated(self, progress: Progress, evaluation: Evaluation) -> str:
         """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample."""

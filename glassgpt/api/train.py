@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import statistics
 import time
 import warnings
@@ -22,6 +23,7 @@ from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
+from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.checkpoint.run_settings import read_settings, write_settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.evaluation.ngrams import MOST_TRAINED, ngram_bits_per_byte
@@ -33,7 +35,7 @@ from glassgpt.training.budget import tolerance
 from glassgpt.training.health import StepWatch
 from glassgpt.training.heap import keep_freed_memory
 from glassgpt.training.interruption import stop_on_signals
-from glassgpt.training.loop import Job, Progress
+from glassgpt.training.loop import Job, Progress, Skipped, TrainingFailed
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.native_loss import NativeLoss
@@ -98,6 +100,9 @@ class Listener(Protocol):
     def stepped(self, metrics: Metrics) -> None:
         """After every step."""
 
+    def skipped(self, skipped: Skipped) -> None:
+        """Instead, where an update would have spoiled the model, so that none was made."""
+
     def saved(self, checkpoint: Path) -> None:
         """After every checkpoint."""
 
@@ -115,6 +120,8 @@ class Silent:
     def replanned(self, plan: StepPlan) -> None: ...
 
     def stepped(self, metrics: Metrics) -> None: ...
+
+    def skipped(self, skipped: Skipped) -> None: ...
 
     def saved(self, checkpoint: Path) -> None: ...
 
@@ -157,7 +164,8 @@ def train(
     included. They are counted by `clock`, from `began` on it, by default from now.
 
     Raises InputError for input that cannot be used, `training.interruption.Interrupted` after Ctrl-C or SIGTERM
-    with everything saved, and `training.loop.TrainingFailed` on a NaN.
+    with everything saved, and `training.loop.TrainingFailed` after three steps in a row whose update would have spoiled
+    the model (a NaN, a loss far above what was usual); a single one is skipped, and `listener` is told.
     """
     began = clock() if began is None else began
     watcher = listener or Silent()
@@ -186,6 +194,8 @@ def train(
     try:
         with start.code.blamed():
             found = _reported(_train(start, watcher, clock, began), start, clock)
+    except TrainingFailed as failed:
+        raise TrainingFailed(f"{failed}. {_what_is_left(start.directory)}") from None
     except BaseException:
         with contextlib.suppress(OSError):
             start.directory.path.rmdir()  # where nothing came into it
@@ -231,6 +241,10 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
         _record_plan(start, predicted, longer)
         listener.replanned(longer)
 
+    def skipped(found: Skipped) -> None:
+        recorder.skipped(found)
+        listener.skipped(found)
+
     with stop_on_signals() as stop:
         job = Job(
             loss_of=loss_of,
@@ -247,6 +261,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
             on_log=recorder.log,
             on_evaluation=evaluated,
             on_plan=replanned,
+            on_skip=skipped,
             watch=StepWatch(model),
             budget=outlook.budget,
             clock=clock,
@@ -315,9 +330,7 @@ def _build(
     loss_of, optimizer = _learner(start)
     progress = Progress()
     if start.state is not None:
-        counters = start.state.counters
-        last = Metrics(**counters["last"]) if counters["last"] else None
-        progress = Progress(counters["step"], counters["seconds"], last, counters.get("health"))
+        progress = Progress.of(start.state.counters)
     if progress.last:
         return loss_of, optimizer, progress, start.batches.tokens_per_step / progress.last.tokens_per_s
     most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0
@@ -348,6 +361,15 @@ def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
         chosen = dataclasses.replace(chosen, plan=plan.entries)
     write_settings(start.directory.path, chosen)
     _write_json(start.directory.path / PLAN_FILE, dataclasses.asdict(predicted) | {"plan": plan.entries})
+
+
+def _what_is_left(directory: RunDirectory) -> str:
+    """After a failure: the last good checkpoint and how to go on from it, or that there is none yet."""
+    run = shlex.quote(str(directory.path))
+    anew = f"`glassgpt train --config {run}/config.yaml` begins anew, with other settings"
+    if directory.latest is None:
+        return f"Nothing was saved yet: {anew}"
+    return f"The last good checkpoint is {directory.latest}: `glassgpt train --resume {run}` goes on from it, {anew}"
 
 
 def _sections(*values: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any] | None]:

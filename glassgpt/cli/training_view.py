@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from glassgpt.api.train import Costs, Run
     from glassgpt.evaluation.bits_per_byte import Evaluation
     from glassgpt.optim.schedule import StepPlan
-    from glassgpt.training.loop import Progress
+    from glassgpt.training.loop import Progress, Skipped
     from glassgpt.training.metrics import Metrics
 
 
@@ -118,6 +118,10 @@ class PlainView:
         before, now = (20 * step // self.total_steps for step in (metrics.step - 1, metrics.step))
         if now > before or metrics.step == 1:
             self.line(" | ".join(self.status(metrics)))
+
+    def skipped(self, skipped: "Skipped") -> None:
+        """A line that stays: an update that was not made."""
+        self.print(Text("\n".join(wrapped(str(skipped), self.width, "    ")), style="magenta"))
 
     def saved(self, checkpoint: Path) -> None:
         """Saving says nothing: the run directory is in the header."""
