@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from glassgpt.api.start import Start
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
-from glassgpt.evaluation.bits_per_byte import Evaluation
+from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.files.atomic import write_atomically
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
@@ -86,23 +87,30 @@ class Recorder:
         """Add a line to skipped.jsonl."""
         append_health(self.skipped_file, asdict(skipped))
 
-    def evaluated(self, progress: Progress, evaluation: Evaluation) -> str:
-        """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample."""
+    def evaluated(self, progress: Progress, evaluation: Evaluation, stop: Callable[[], bool] = lambda: False) -> str:
+        """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample.
+
+        Raises Stopped when `stop()` says so; what is recorded then, a resumed run records again.
+        """
         self.directory.record(progress.step, evaluation.bits_per_byte)
         self.directory.prune()
         self._record_health(progress, evaluation)
-        text = self.sample()
+        text = self.sample(stop=stop)
         with self.samples_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
         self._draw(progress, evaluation)
         return text
 
-    def sample(self, max_new_tokens: int = SAMPLE_TOKENS) -> str:
-        """What the model writes after a line break, always drawn with the run's seed."""
+    def sample(self, max_new_tokens: int = SAMPLE_TOKENS, stop: Callable[[], bool] = lambda: False) -> str:
+        """What the model writes after a line break, always drawn with the run's seed. Raises Stopped if asked to."""
         tokenizer = self.start.prepared.tokenizer
         sampling = Sampling(temperature=0.8, top_k=50, seed=self.start.settings.run.seed)
         self.model.eval()
-        ids = [*generate(self.model, tokenizer.encode("\n"), max_new_tokens=max_new_tokens, sampling=sampling)]
+        ids: list[int] = []
+        for token in generate(self.model, tokenizer.encode("\n"), max_new_tokens=max_new_tokens, sampling=sampling):
+            if stop():
+                raise Stopped
+            ids.append(token)
         self.model.train()
         known = [token for token in ids if token < tokenizer.vocab_size]  # a padded vocabulary has ids without text
         return tokenizer.decode(known).strip()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import shlex
+import signal
 import statistics
 import time
 import warnings
@@ -34,7 +35,7 @@ from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
 from glassgpt.training.health import StepWatch
 from glassgpt.training.heap import keep_freed_memory
-from glassgpt.training.interruption import stop_on_signals
+from glassgpt.training.interruption import Interrupted, stop_on_signals
 from glassgpt.training.loop import Job, Progress, Skipped, TrainingFailed
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
@@ -194,11 +195,17 @@ def train(
     try:
         with start.code.blamed():
             found = _reported(_train(start, watcher, clock, began), start, clock)
+    except KeyboardInterrupt as interrupt:
+        latest = start.directory.latest
+        if latest is None:
+            _remove_empty(start.directory)
+            raise
+        number = next(iter(interrupt.args), signal.SIGINT)
+        raise Interrupted(int(latest.name.removeprefix("step-")), number) from None
     except TrainingFailed as failed:
         raise TrainingFailed(f"{failed}. {_what_is_left(start.directory)}") from None
     except BaseException:
-        with contextlib.suppress(OSError):
-            start.directory.path.rmdir()  # where nothing came into it
+        _remove_empty(start.directory)
         raise
     if listener is None and found.overrun:
         over = f"took {found.measured.seconds:.1f} s, {found.overrun:.1f} s more than it was given"
@@ -226,26 +233,26 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     on_the_way = validation[:n_validated]
     elapsed = clock() - began
     predicted = outlook.predict(elapsed, interpreter_bytes, sum(p.numel() for p in model.parameters()))
-    if start.code.source is not None:
-        write_atomically(start.directory.path / CODE, start.code.source)
-    _record_plan(start, predicted, plan)
-    recorder.begin(progress.step)
-    listener.planned(start, predicted, n_validated, elapsed)
     scores: list[Evaluation] = []
+    with stop_on_signals() as stop:  # from the first file of the run on it can be gone on with
+        if start.code.source is not None:
+            write_atomically(start.directory.path / CODE, start.code.source)
+        _record_plan(start, predicted, plan)
+        recorder.begin(progress.step)
+        listener.planned(start, predicted, n_validated, elapsed)
 
-    def evaluated(now: Progress, found: Evaluation) -> None:
-        scores.append(found)
-        listener.evaluated(now, found, recorder.evaluated(now, found))
+        def evaluated(now: Progress, found: Evaluation) -> None:
+            scores.append(found)
+            listener.evaluated(now, found, recorder.evaluated(now, found, stop))
 
-    def replanned(longer: StepPlan) -> None:
-        _record_plan(start, predicted, longer)
-        listener.replanned(longer)
+        def replanned(longer: StepPlan) -> None:
+            _record_plan(start, predicted, longer)
+            listener.replanned(longer)
 
-    def skipped(found: Skipped) -> None:
-        recorder.skipped(found)
-        listener.skipped(found)
+        def skipped(found: Skipped) -> None:
+            recorder.skipped(found)
+            listener.skipped(found)
 
-    with stop_on_signals() as stop:
         job = Job(
             loss_of=loss_of,
             optimizer=optimizer,
@@ -361,6 +368,12 @@ def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
         chosen = dataclasses.replace(chosen, plan=plan.entries)
     write_settings(start.directory.path, chosen)
     _write_json(start.directory.path / PLAN_FILE, dataclasses.asdict(predicted) | {"plan": plan.entries})
+
+
+def _remove_empty(directory: RunDirectory) -> None:
+    """Of a run that left nothing, its directory neither."""
+    with contextlib.suppress(OSError):
+        directory.path.rmdir()
 
 
 def _what_is_left(directory: RunDirectory) -> str:

@@ -13,10 +13,11 @@ import sys
 from cyclopts import App, CycloptsError
 
 from glassgpt import __version__, settings
-from glassgpt.cli import process  # noqa: F401 (it notes the time)
+from glassgpt.cli import process
 from glassgpt.cli.mistakes import advice, unknown_option
 from glassgpt.config import SECTIONS
 from glassgpt.settings import InputError
+from glassgpt.training.interruption import stopping
 
 app = App(
     name="glassgpt",
@@ -75,7 +76,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
+    for number in stopping():  # all is done: no traceback of a signal that comes now
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -92,8 +94,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             raise
         return _fail(advice(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        return _fail(f"stopped by {process.signal_of(interrupt)}", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -58,7 +58,7 @@ class PlainView:
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
         self.trust: tuple[str, ...] = ()  # what opening the run takes, where its model is one's own
-        self.resume_trust: tuple[str, ...] = ()  # and what going on takes
+        self.resume_trust: tuple[str, ...] = ()  # and what going on takes, where the run has not said it yet
         self.on = ""  # which part of the validation text is evaluated on the way
 
     @property
