@@ -13,7 +13,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from glassgpt import __version__, settings
-from glassgpt.cli import process
+from glassgpt.cli import process  # noqa: F401 (it notes the time)
 from glassgpt.cli.mistakes import advice, unknown_option
 from glassgpt.config import SECTIONS
 from glassgpt.settings import InputError
@@ -94,8 +94,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
         if debug:
             raise
         return _fail(advice(error), 2)
-    except KeyboardInterrupt as interrupt:
-        return _fail(f"stopped by {process.signal_of(interrupt)}", 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
