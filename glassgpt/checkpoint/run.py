@@ -14,8 +14,9 @@ from typing import Any
 
 from glassgpt.checkpoint.pickled import refusal_of_pickle
 from glassgpt.checkpoint.run_settings import SETTINGS_FILE
+from glassgpt.checkpoint.soundness import refuse_unsound
 from glassgpt.files.atomic import discard, link, write_atomically
-from glassgpt.files.manifest import CONFIG, MANIFEST, TRAINER, verify_checkpoint
+from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest
 
@@ -24,7 +25,6 @@ RUNS = Path("runs")
 RUN_FILE = "run.json"
 KEPT = 3
 """Checkpoints that a run keeps, at most: the best, the latest, the one before it. While it saves there is one more."""
-COUNTERS = TRAINER + "counters.json"
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -87,30 +87,12 @@ class RunDirectory:
             if checkpoint not in kept:
                 discard(checkpoint)
 
-    def verify(self, checkpoint: Path, run_id: str = "") -> None:
-        """Raise InputError where training cannot go on from `checkpoint`: it is damaged, it has no trainer state, or
-        it is of another step than its name says, or of another run than `run_id`."""
-        if not (checkpoint / MANIFEST).is_file():
-            raise InputError(f"{checkpoint} has no {MANIFEST}, so it may be damaged")
-        if not (checkpoint / TRAINER).is_dir():
-            raise InputError(f"{checkpoint} has no trainer state")
-        verify_checkpoint(checkpoint)
-        try:
-            counters = read_json(checkpoint / COUNTERS)
-            step, of = int(counters["step"]), counters.get("run_id")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            raise InputError(f"{checkpoint / COUNTERS} does not say how far the training was") from None
-        if checkpoint.name != self.checkpoint_path(step).name:
-            raise InputError(f"{checkpoint} holds step {step}, so it was renamed or copied")
-        if run_id and of not in (None, run_id):
-            raise InputError(f"{checkpoint} is of another run than {self.path / SETTINGS_FILE}")
-
     def resume_point(self, run_id: str = "") -> ResumePoint:
-        """The newest checkpoint that training can go on from (see `verify`). Raises InputError if there is none."""
+        """The newest checkpoint that `refuse_unsound` has nothing against. Raises InputError if there is none."""
         passed_over: list[str] = []
         for checkpoint in reversed(self.checkpoints()):
             try:
-                self.verify(checkpoint, run_id)
+                refuse_unsound(checkpoint, run_id)
             except InputError as damage:
                 passed_over.append(without_advice(damage))
                 continue
@@ -209,15 +191,31 @@ def find_run(directory: str | Path | None) -> RunDirectory:
     return run
 
 
+def begun_run(directory: str | Path | None) -> RunDirectory:
+    """As `find_run`; a run that has its settings, but no checkpoint yet, is one too."""
+    if directory is not None and (Path(directory) / SETTINGS_FILE).is_file():
+        return RunDirectory(Path(directory))
+    return find_run(directory)
+
+
+def holds_a_model(checkpoint: Path) -> bool:
+    """Whether the model in it is intact."""
+    try:
+        verify_checkpoint(checkpoint, trainer=False)
+    except InputError:
+        return False
+    return True
+
+
 def intact_instead(checkpoint: Path) -> Path | None:
     """The newest intact model of the same run, where `checkpoint` is damaged; None where it is not, or there is none.
 
     Reads all of them.
     """
     run = RunDirectory(checkpoint.parent)
-    if checkpoint not in run.checkpoints() or _holds_a_model(checkpoint):
+    if checkpoint not in run.checkpoints() or holds_a_model(checkpoint):
         return None
-    return next((other for other in reversed(run.checkpoints()) if _holds_a_model(other)), None)
+    return next((other for other in reversed(run.checkpoints()) if holds_a_model(other)), None)
 
 
 def without_advice(damage: InputError) -> str:
@@ -255,14 +253,6 @@ def model_name(directory: Path) -> str:
     place = directory.resolve()
     named = place.parent if (place.parent / RUN_FILE).is_file() else place
     return os.fsencode(named.name).decode("utf-8", errors="replace")
-
-
-def _holds_a_model(checkpoint: Path) -> bool:
-    try:
-        verify_checkpoint(checkpoint, trainer=False)
-    except InputError:
-        return False
-    return True
 
 
 def _newest_run() -> RunDirectory:

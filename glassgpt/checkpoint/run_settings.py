@@ -42,4 +42,4 @@ def read_settings(run: Path) -> Settings:
 
 def _summed(content: bytes) -> bytes:
     digest = hashlib.sha256(content).hexdigest().encode()
-    return _SUM + digest + b" of all below: the run itself goes on only as it was begun\n" + content
+    return _SUM + digest + b" of all below: to change something, edit a copy\n" + content
