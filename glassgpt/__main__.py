@@ -5,12 +5,13 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. A Ctrl-C is one line even while the command is still being imported."""
+    """Run the command line. A signal is one line even while the command is still being imported."""
     # No command needs the threads of numpy's matrix products, which at their start take a core for a tenth of a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from glassgpt.cli.process import interruptible_imports
+        from glassgpt.cli.process import interrupt_once, interruptible_imports
 
+        interrupt_once()
         with interruptible_imports():
             from glassgpt.cli.main import main as command
         command()

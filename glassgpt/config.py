@@ -271,6 +271,8 @@ class Settings:
     """Where the text came from: absolute paths, or `pydoc`."""
     prepared: str
     """Hash of the prepared text, so that a resumed run knows its own."""
+    run_id: str = ""
+    """Of this run alone, drawn when it begins. Its checkpoints hold it too, so that no other run's is taken for one."""
     model: GPTConfig
     data: DataConfig
     optim: OptimConfig
@@ -281,7 +283,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
         """The settings in a config.yaml. Raises InputError for an unknown section, key or value."""
-        known = ("text", "prepared", "plan", *SECTIONS)
+        known = ("text", "prepared", "run_id", "plan", *SECTIONS)
         unknown = [key if isinstance(key, str) else shown(key) for key in values if key not in known]
         if unknown:
             homes = [name for name, kind in SECTIONS.items() if unknown[0] in kind.__dataclass_fields__]
@@ -300,12 +302,14 @@ class Settings:
         unwritable = next((source for source in text if not settings.is_unicode(source)), None)
         if unwritable is not None:
             raise InputError(f"the name {shown(unwritable)} is no UTF-8, so the run could not record it: rename it")
-        prepared = values.get("prepared") or ""
-        if not isinstance(prepared, str):
-            raise InputError(f"prepared is {shown(prepared)} in the settings, but must be text: leave it out")
+        names = {name: values.get(name) or "" for name in ("prepared", "run_id")}
+        for name, value in names.items():
+            if not isinstance(value, str):
+                raise InputError(f"{name} is {shown(value)} in the settings, but must be text: leave it out")
         return cls(
             text=text,
-            prepared=prepared,
+            prepared=names["prepared"],
+            run_id=names["run_id"],
             model=GPTConfig.from_dict(sections["model"]),
             data=settings.build(DataConfig, sections["data"], "data", OTHER_TOOLS),
             optim=settings.build(OptimConfig, sections["optim"], "optim", OTHER_TOOLS),
@@ -317,7 +321,7 @@ class Settings:
         """Plain values, section by section; `from_dict` takes them back."""
         sections = {name: settings.to_dict(getattr(self, name)) for name in SECTIONS}
         recorded = {"plan": [list(entry) for entry in self.plan]} if self.plan else {}
-        return {"text": self.text, "prepared": self.prepared} | sections | recorded
+        return {"text": self.text, "prepared": self.prepared, "run_id": self.run_id} | sections | recorded
 
 
 SECTIONS: dict[str, type] = {"model": GPTConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}

@@ -19,6 +19,7 @@ from glassgpt import settings
 from glassgpt.api.merge import merge, stored_settings
 from glassgpt.api.train import Listener, Run, Silent, train
 from glassgpt.checkpoint.run import new_run
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import OTHER_TOOLS, DataConfig, Settings
 from glassgpt.evaluation.paired import FALSE_VERDICTS, INTERVAL, PairedDifference, paired_difference
 from glassgpt.files.atomic import write_atomically
@@ -300,11 +301,11 @@ def _shared_arithmetic(chosen: Mapping[str, Mapping[str, Any]], first_runs: Sequ
     The native step knows the built-in model alone. Beside a model of the user's own it would tell how fast C++ is, and
     in which arithmetic it computes. Empty where all have one already, and where the user chose.
     """
-    runs = [settings.read_yaml(run / "config.yaml")["run"] for run in first_runs]
+    runs = [read_settings(run).run for run in first_runs]
     is_given = any("kernel" in (arguments.get("run") or {}) for arguments in chosen.values())
-    if is_given or len({run["kernel"] for run in runs}) == 1:
+    if is_given or len({run.kernel for run in runs}) == 1:
         return {}
-    return {"kernel": "torch", "dtype": next(run["dtype"] for run in runs if run["kernel"] == "torch")}
+    return {"kernel": "torch", "dtype": next(run.dtype for run in runs if run.kernel == "torch")}
 
 
 def _arguments(arguments: Mapping[str, Any], run: Mapping[str, Any], length: Mapping[str, Any]) -> dict[str, Any]:

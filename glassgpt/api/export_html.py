@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glassgpt import settings
 from glassgpt.api.cores import available_cores
 from glassgpt.api.exported import SAMPLE, Exported, ExportFailed, scores, written
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.native_weights import NativeWeights, native_weights
 from glassgpt.checkpoint.packed import StoredModel, load_format, matrices, open_stored
 from glassgpt.checkpoint.run import RUN_FILE, model_name
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.files.atomic import write_atomically
 from glassgpt.files.reading import read_bytes, read_json
@@ -89,8 +89,8 @@ def about_model(source: Path) -> About:
 def _texts(run: Path) -> tuple[str, ...]:
     """The names of its texts, without the folders that they lay in."""
     try:
-        given = settings.read_yaml(run / "config.yaml").get("text") or ()
-    except (InputError, OSError):
+        given = read_settings(run).text
+    except InputError:
         return ()
     names = {"pydoc": "Python's documentation", GIVEN: "a text that was given in Python"}
     names_of = [names.get(text) or Path(text).name for text in map(str, given)]

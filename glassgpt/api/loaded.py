@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassgpt.checkpoint.run import find_checkpoint
+from glassgpt.checkpoint.run import find_checkpoint, intact_instead, without_advice
 from glassgpt.config import Device, Dtype
 from glassgpt.files.manifest import verified
+from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
     from glassgpt.api.code import ModelMaker
@@ -29,12 +30,17 @@ def load(
     Raises InputError where there is none or it is damaged.
     """
     checkpoint = find_checkpoint(directory)
-    with verified(checkpoint):  # while its files are summed, what opens them is imported
-        usable = device
-        if device != "cpu":
-            from glassgpt.api.machine import usable_device
+    try:
+        with verified(checkpoint):  # while its files are summed, what opens them is imported
+            usable = device
+            if device != "cpu":
+                from glassgpt.api.machine import usable_device
 
-            usable = usable_device(device)
-        from glassgpt.api.gpt import open_gpt
+                usable = usable_device(device)
+            from glassgpt.api.gpt import open_gpt
 
-        return open_gpt(checkpoint, usable, dtype, model, trust_code)
+            return open_gpt(checkpoint, usable, dtype, model, trust_code)
+    except InputError as refusal:
+        if (other := intact_instead(checkpoint)) is None:
+            raise
+        raise InputError(f"{without_advice(refusal)}: take {other}, which is intact") from None

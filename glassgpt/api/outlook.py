@@ -41,7 +41,7 @@ class Costs:
     memory_bytes: int
     """Peak of the process while it trains."""
     checkpoint_bytes: int
-    """Disk space of one checkpoint; a run keeps two, and needs room for a third while it saves."""
+    """Disk space of one checkpoint; of how many a run keeps see `checkpoint.run.KEPT`."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import torch
 
 from glassgpt.api.start import Start
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
-from glassgpt.evaluation.bits_per_byte import Evaluation
+from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.files.atomic import write_atomically
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
 from glassgpt.optim.optimizer import Optimizer
 from glassgpt.training.curve import loss_svg
+from glassgpt.training.finite import first_not_finite
 from glassgpt.training.health import activations, windows
-from glassgpt.training.loop import Progress
+from glassgpt.training.loop import Progress, Skipped, TrainingFailed
 from glassgpt.training.metrics import Metrics, append_health, append_metrics, read_health, read_metrics
 
 SAMPLE_TOKENS = 120
@@ -28,13 +30,14 @@ RECENT_LINES = 10
 
 
 class Recorder:
-    """Writes checkpoints, metrics.jsonl, health.jsonl, samples.txt and loss.svg of one run."""
+    """Writes checkpoints, metrics.jsonl, health.jsonl, skipped.jsonl, samples.txt and loss.svg of one run."""
 
     def __init__(self, start: Start, model: GPTModel, optimizer: Optimizer) -> None:
         self.start, self.model, self.optimizer = start, model, optimizer
         self.directory = start.directory
         self.metrics_file = start.directory.path / "metrics.jsonl"
         self.health_file = start.directory.path / "health.jsonl"
+        self.skipped_file = start.directory.path / "skipped.jsonl"
         self.samples_file = start.directory.path / "samples.txt"
         facts = start.prepared.facts
         self.code = start.code.source if start.code.make_model else None
@@ -48,6 +51,9 @@ class Recorder:
         write_atomically(self.metrics_file, "".join(kept).encode())
         healthy = [json.dumps(line) + "\n" for line in read_health(self.health_file) if line["step"] < step]
         write_atomically(self.health_file, "".join(healthy).encode())
+        if self.skipped_file.exists():
+            earlier = [json.dumps(line) + "\n" for line in read_health(self.skipped_file) if line["step"] <= step]
+            write_atomically(self.skipped_file, "".join(earlier).encode())
         written = self.samples_file.read_text(encoding="utf-8") if self.samples_file.exists() else ""
         samples = re.split(r"^(?=--- step \d+, )", written, flags=re.MULTILINE)
         steps = [re.match(r"--- step (\d+), ", sample) for sample in samples]
@@ -59,12 +65,14 @@ class Recorder:
         return read_metrics(self.metrics_file)
 
     def save(self, progress: Progress) -> Path:
-        """Save a checkpoint, then let go of those that are neither the best nor the latest."""
-        last = progress.last and asdict(progress.last)
-        threads = torch.get_num_threads()
-        counters = {"step": progress.step, "seconds": progress.seconds, "threads": threads, "last": last}
-        counters["health"] = progress.health
-        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=counters)
+        """Save a checkpoint, then let go of those that a run does not keep.
+
+        Raises TrainingFailed, with nothing saved, where a weight or a number of the optimiser's is not finite.
+        """
+        named = {"threads": torch.get_num_threads(), "run_id": self.start.settings.run_id}
+        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
+        if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
+            raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
         self.directory.record(progress.step, None)
@@ -75,23 +83,34 @@ class Recorder:
         """Add a line to metrics.jsonl."""
         append_metrics(self.metrics_file, line)
 
-    def evaluated(self, progress: Progress, evaluation: Evaluation) -> str:
-        """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample."""
+    def skipped(self, skipped: Skipped) -> None:
+        """Add a line to skipped.jsonl."""
+        append_health(self.skipped_file, asdict(skipped))
+
+    def evaluated(self, progress: Progress, evaluation: Evaluation, stop: Callable[[], bool] = lambda: False) -> str:
+        """Record a score and the model's health, write a sample of its writing, draw the curve. Returns the sample.
+
+        Raises Stopped when `stop()` says so; what is recorded then, a resumed run records again.
+        """
         self.directory.record(progress.step, evaluation.bits_per_byte)
         self.directory.prune()
         self._record_health(progress, evaluation)
-        text = self.sample()
+        text = self.sample(stop=stop)
         with self.samples_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
         self._draw(progress, evaluation)
         return text
 
-    def sample(self, max_new_tokens: int = SAMPLE_TOKENS) -> str:
-        """What the model writes after a line break, always drawn with the run's seed."""
+    def sample(self, max_new_tokens: int = SAMPLE_TOKENS, stop: Callable[[], bool] = lambda: False) -> str:
+        """What the model writes after a line break, always drawn with the run's seed. Raises Stopped if asked to."""
         tokenizer = self.start.prepared.tokenizer
         sampling = Sampling(temperature=0.8, top_k=50, seed=self.start.settings.run.seed)
         self.model.eval()
-        ids = [*generate(self.model, tokenizer.encode("\n"), max_new_tokens=max_new_tokens, sampling=sampling)]
+        ids: list[int] = []
+        for token in generate(self.model, tokenizer.encode("\n"), max_new_tokens=max_new_tokens, sampling=sampling):
+            if stop():
+                raise Stopped
+            ids.append(token)
         self.model.train()
         known = [token for token in ids if token < tokenizer.vocab_size]  # a padded vocabulary has ids without text
         return tokenizer.decode(known).strip()

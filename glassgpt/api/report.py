@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glassgpt import __version__, settings
+from glassgpt import __version__
 from glassgpt.api.loaded import load
 from glassgpt.api.outlook import MOST_OF_REPORT
 from glassgpt.api.run_record import record_of
 from glassgpt.api.texts import prepared_again
 from glassgpt.checkpoint.run import RunDirectory, find_run
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import Settings
 from glassgpt.data.prepare import Prepared
 from glassgpt.data.shards import Ids
@@ -59,7 +60,7 @@ def report(directory: str | Path | None = None, *, seconds: float = MOST_OF_REPO
     is no longer there.
     """
     run = find_run(directory).path
-    chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+    chosen = read_settings(run)
     gpt = load(run, trust_code=trust_code)
     return write_report(run, chosen, prepared_again(chosen), gpt, seconds)
 

@@ -1,15 +1,14 @@
 """What a run left, read for the doctor: its curves, its health, what was predicted and measured, its text."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glassgpt import settings
 from glassgpt.api.texts import cache_folder
 from glassgpt.checkpoint.run import RunDirectory
-from glassgpt.config import Settings
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.data.shards import read_shard
-from glassgpt.inspection.finding import RunRecord, number, read_json
+from glassgpt.inspection.finding import Finding, RunRecord, number, read_json
 from glassgpt.inspection.text_health import TextHealth
 from glassgpt.settings import InputError
 from glassgpt.training.metrics import read_health, read_metrics
@@ -18,8 +17,8 @@ COUNTED = ("bytes", "characters", "val_characters", "train_tokens", "val_tokens"
 """In prepared.json."""
 
 
-def record_of(run: RunDirectory) -> RunRecord:
-    """What the run left, read."""
+def record_of(run: RunDirectory, damage: Sequence[Finding] = ()) -> RunRecord:
+    """What the run left, read; `damage` is what `verify_run` found wrong with its files."""
     lines = read_metrics(run.path / "metrics.jsonl")
     prepared = _prepared_text(run.path)
     facts = _facts(prepared) if prepared else {}
@@ -33,25 +32,9 @@ def record_of(run: RunDirectory) -> RunRecord:
         epochs=lines[-1].tokens / max(1, facts["train_tokens"]) if facts and lines else None,
         health=read_health(run.path / "health.jsonl"),
         text=_health_of_text(prepared, facts) if prepared and facts else None,
-        damage=[*_damage(run.path)],
+        damage=damage,
+        skipped=read_health(run.path / "skipped.jsonl"),
     )
-
-
-def _damage(run: Path) -> Iterator[str]:
-    """What is there and cannot be read; a last line that a crash cut short is none of it."""
-    try:
-        Settings.from_dict(settings.read_yaml(run / "config.yaml"))
-    except InputError as error:
-        yield str(error)
-    for path in (run / "plan.json", run / "report.json"):
-        if path.exists() and not read_json(path):
-            yield f"{path} holds no JSON object"
-    for path, read in ((run / "metrics.jsonl", read_metrics), (run / "health.jsonl", read_health)):
-        if path.exists() and not path.is_file():
-            yield f"{path} is no file"
-        whole = path.read_bytes().count(b"\n") if path.is_file() else 0
-        if (n_bad := whole - len(read(path))) > 0:
-            yield f"{n_bad:,} of {whole:,} lines of {path} make no sense"
 
 
 def _facts(prepared: Path) -> dict[str, Any]:
@@ -64,7 +47,7 @@ def _facts(prepared: Path) -> dict[str, Any]:
 def _prepared_text(run: Path) -> Path | None:
     """Where the run's prepared text lies, or lay."""
     try:
-        chosen = Settings.from_dict(settings.read_yaml(run / "config.yaml"))
+        chosen = read_settings(run)
     except InputError:
         return None
     return cache_folder(chosen.data) / chosen.prepared

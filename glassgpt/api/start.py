@@ -1,6 +1,7 @@
 """From what the user gave to what a run starts with: its settings, its text, its directory."""
 
 import dataclasses
+import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from glassgpt.api.texts import cache_folder, lasting, overlap_note, prepare_text
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared
 from glassgpt.files.atomic import remove_litter
+from glassgpt.files.reading import read_json
 from glassgpt.optim.schedule import StepPlan
 from glassgpt.planning.choose import Choice
 from glassgpt.settings import InputError
@@ -122,6 +125,7 @@ def new_start(
         {
             "text": [lasting(source, found.reading, cache) for source in texts],
             "prepared": prepared.hash,
+            "run_id": secrets.token_hex(8),
             **merged,
             "data": settings.to_dict(data),
             "run": settings.to_dict(run),
@@ -148,13 +152,13 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
 
     Only section `run` may be changed, and its code not even there; another length is that of the whole run. Raises
     InputError for other changes, for a text or tokenizer that is no longer the run's, for code that is not trusted,
-    and where there is nothing to resume.
+    and where there is nothing to resume. A run whose steps are all done goes on as well, until its report is there.
     """
     directory = find_run(run or None)
     remove_litter(directory.path)
-    point = directory.resume_point()
+    chosen = read_settings(directory.path)
+    point = directory.resume_point(chosen.run_id)
     checkpoint = point.checkpoint
-    chosen = Settings.from_dict(settings.read_yaml(directory.path / "config.yaml"))
     _refuse_changes(chosen, given, directory.path)
     changed: dict[str, Any] = dict(given.get("run", {}))
     if has_length(changed):
@@ -184,9 +188,9 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
     chosen, plan = _settle(dataclasses.replace(chosen, run=kept), prepared, code)
     if limit is not None:
         chosen = dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, max_memory=limit))
-    done = None
-    if plan is not None and state.counters["step"] >= plan.total_steps:
-        done = f"done {state.counters['step']} steps of {plan.total_steps}"
+    done, step = None, state.counters["step"]
+    if plan is not None and (step > plan.total_steps or (step == plan.total_steps and _is_reported(directory, step))):
+        done = f"done {step} steps of {plan.total_steps}"
     elif plan is None and chosen.run.minutes and state.counters["seconds"] >= 60 * chosen.run.minutes:
         done = f"run for {state.counters['seconds'] / 60:.2f} of {chosen.run.minutes:g} minutes"
     if done:
@@ -197,6 +201,15 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def _is_reported(directory: RunDirectory, step: int) -> bool:
+    """Whether the run came to its end at `step`: its last evaluation is done and written down."""
+    try:
+        report = read_json(directory.path / "report.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and report.get("steps") == step
 
 
 def _is_copied_code(config_file: Path, stored: Mapping[str, Any], given: Given) -> bool:

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from glassgpt import settings
 from glassgpt.api.cores import available_cores
 from glassgpt.checkpoint.run import settings_of_run
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.overlap import overlap
 from glassgpt.data.prepare import Prepared, open_prepared, prepare, split
@@ -68,7 +68,7 @@ def prepare_texts(
 def prepared_of(directory: Path) -> Prepared:
     """The prepared text of a run, or of the run that a checkpoint lies in. Raises InputError where there is none."""
     if place := settings_of_run(directory):
-        return prepared_again(Settings.from_dict(settings.read_yaml(place)))
+        return prepared_again(read_settings(place.parent))
     raise InputError(
         f"{directory} is no run of GlassGPT, so it has no text of its own; `glassgpt eval` takes one with --data"
     )

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import shlex
+import signal
 import statistics
 import time
 import warnings
@@ -13,7 +15,6 @@ from typing import Any, Protocol
 
 import torch
 
-from glassgpt import settings
 from glassgpt.api.code import GIVEN_IN_PYTHON, Code, ModelMaker, OptimizerMaker
 from glassgpt.api.loaded import load
 from glassgpt.api.outlook import PLAN_FILE, Costs, look_ahead, report_seconds
@@ -23,7 +24,8 @@ from glassgpt.api.start import Start, new_start, resumed_start
 from glassgpt.api.texts import DocumentMaker
 from glassgpt.checkpoint.directory import load_model
 from glassgpt.checkpoint.own_model import CODE
-from glassgpt.config import Settings
+from glassgpt.checkpoint.run import RunDirectory
+from glassgpt.checkpoint.run_settings import read_settings, write_settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, evaluate
 from glassgpt.evaluation.ngrams import MOST_TRAINED, ngram_bits_per_byte
 from glassgpt.files.atomic import SaveError, write_atomically
@@ -33,8 +35,8 @@ from glassgpt.optim.schedule import StepPlan
 from glassgpt.training.budget import tolerance
 from glassgpt.training.health import StepWatch
 from glassgpt.training.heap import keep_freed_memory
-from glassgpt.training.interruption import stop_on_signals
-from glassgpt.training.loop import Job, Progress
+from glassgpt.training.interruption import Interrupted, stop_on_signals
+from glassgpt.training.loop import Job, Progress, Skipped, TrainingFailed
 from glassgpt.training.loop import train as train_loop
 from glassgpt.training.metrics import Metrics, peak_bytes, resident_bytes
 from glassgpt.training.native_loss import NativeLoss
@@ -99,6 +101,9 @@ class Listener(Protocol):
     def stepped(self, metrics: Metrics) -> None:
         """After every step."""
 
+    def skipped(self, skipped: Skipped) -> None:
+        """Instead, where an update would have spoiled the model, so that none was made."""
+
     def saved(self, checkpoint: Path) -> None:
         """After every checkpoint."""
 
@@ -116,6 +121,8 @@ class Silent:
     def replanned(self, plan: StepPlan) -> None: ...
 
     def stepped(self, metrics: Metrics) -> None: ...
+
+    def skipped(self, skipped: Skipped) -> None: ...
 
     def saved(self, checkpoint: Path) -> None: ...
 
@@ -158,7 +165,8 @@ def train(
     included. They are counted by `clock`, from `began` on it, by default from now.
 
     Raises InputError for input that cannot be used, `training.interruption.Interrupted` after Ctrl-C or SIGTERM
-    with everything saved, and `training.loop.TrainingFailed` on a NaN.
+    with everything saved, and `training.loop.TrainingFailed` after three steps in a row whose update would have spoiled
+    the model (a NaN, a loss far above what was usual); a single one is skipped, and `listener` is told.
     """
     began = clock() if began is None else began
     watcher = listener or Silent()
@@ -187,9 +195,17 @@ def train(
     try:
         with start.code.blamed():
             found = _reported(_train(start, watcher, clock, began), start, clock)
+    except KeyboardInterrupt as interrupt:
+        latest = start.directory.latest
+        if latest is None:
+            _remove_empty(start.directory)
+            raise
+        number = next(iter(interrupt.args), signal.SIGINT)
+        raise Interrupted(int(latest.name.removeprefix("step-")), number) from None
+    except TrainingFailed as failed:
+        raise TrainingFailed(f"{failed}. {_what_is_left(start.directory)}") from None
     except BaseException:
-        with contextlib.suppress(OSError):
-            start.directory.path.rmdir()  # where nothing came into it
+        _remove_empty(start.directory)
         raise
     if listener is None and found.overrun:
         over = f"took {found.measured.seconds:.1f} s, {found.overrun:.1f} s more than it was given"
@@ -217,22 +233,26 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
     on_the_way = validation[:n_validated]
     elapsed = clock() - began
     predicted = outlook.predict(elapsed, interpreter_bytes, sum(p.numel() for p in model.parameters()))
-    if start.code.source is not None:
-        write_atomically(start.directory.path / CODE, start.code.source)
-    _record_plan(start, predicted, plan)
-    recorder.begin(progress.step)
-    listener.planned(start, predicted, n_validated, elapsed)
     scores: list[Evaluation] = []
+    with stop_on_signals() as stop:  # from the first file of the run on it can be gone on with
+        if start.code.source is not None:
+            write_atomically(start.directory.path / CODE, start.code.source)
+        _record_plan(start, predicted, plan)
+        recorder.begin(progress.step)
+        listener.planned(start, predicted, n_validated, elapsed)
 
-    def evaluated(now: Progress, found: Evaluation) -> None:
-        scores.append(found)
-        listener.evaluated(now, found, recorder.evaluated(now, found))
+        def evaluated(now: Progress, found: Evaluation) -> None:
+            scores.append(found)
+            listener.evaluated(now, found, recorder.evaluated(now, found, stop))
 
-    def replanned(longer: StepPlan) -> None:
-        _record_plan(start, predicted, longer)
-        listener.replanned(longer)
+        def replanned(longer: StepPlan) -> None:
+            _record_plan(start, predicted, longer)
+            listener.replanned(longer)
 
-    with stop_on_signals() as stop:
+        def skipped(found: Skipped) -> None:
+            recorder.skipped(found)
+            listener.skipped(found)
+
         job = Job(
             loss_of=loss_of,
             optimizer=optimizer,
@@ -248,6 +268,7 @@ def _train(start: Start, listener: Listener, clock: Callable[[], float], began: 
             on_log=recorder.log,
             on_evaluation=evaluated,
             on_plan=replanned,
+            on_skip=skipped,
             watch=StepWatch(model),
             budget=outlook.budget,
             clock=clock,
@@ -297,7 +318,7 @@ def _reported(found: Run, start: Start, clock: Callable[[], float]) -> Run:
     before, run, seconds = clock(), start.settings.run, report_seconds(found.measured.seconds)
     try:
         gpt = load(found.directory, device=run.device, model=start.code.make_model)
-        chosen = Settings.from_dict(settings.read_yaml(found.directory / "config.yaml"))
+        chosen = read_settings(found.directory)
         path = write_report(found.directory, chosen, start.prepared, gpt, seconds, lambda: clock() - before)
     except (SaveError, OSError) as error:
         warnings.warn(f"the run is whole, but its report could not be written: {error}", stacklevel=2)
@@ -316,9 +337,7 @@ def _build(
     loss_of, optimizer = _learner(start)
     progress = Progress()
     if start.state is not None:
-        counters = start.state.counters
-        last = Metrics(**counters["last"]) if counters["last"] else None
-        progress = Progress(counters["step"], counters["seconds"], last, counters.get("health"))
+        progress = Progress.of(start.state.counters)
     if progress.last:
         return loss_of, optimizer, progress, start.batches.tokens_per_step / progress.last.tokens_per_s
     most = 0.01 * 60 * chosen.run.minutes if chosen.run.minutes else 1.0
@@ -347,8 +366,23 @@ def _record_plan(start: Start, predicted: Costs, plan: StepPlan) -> None:
     chosen = start.settings
     if start.by_the_clock or chosen.plan:
         chosen = dataclasses.replace(chosen, plan=plan.entries)
-    write_atomically(start.directory.path / "config.yaml", settings.to_yaml(chosen.to_dict()).encode())
+    write_settings(start.directory.path, chosen)
     _write_json(start.directory.path / PLAN_FILE, dataclasses.asdict(predicted) | {"plan": plan.entries})
+
+
+def _remove_empty(directory: RunDirectory) -> None:
+    """Of a run that left nothing, its directory neither."""
+    with contextlib.suppress(OSError):
+        directory.path.rmdir()
+
+
+def _what_is_left(directory: RunDirectory) -> str:
+    """After a failure: the last good checkpoint and how to go on from it, or that there is none yet."""
+    run = shlex.quote(str(directory.path))
+    anew = f"`glassgpt train --config {run}/config.yaml` begins anew, with other settings"
+    if directory.latest is None:
+        return f"Nothing was saved yet: {anew}"
+    return f"The last good checkpoint is {directory.latest}: `glassgpt train --resume {run}` goes on from it, {anew}"
 
 
 def _sections(*values: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any] | None]:

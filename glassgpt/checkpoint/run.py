@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.checkpoint.pickled import refusal_of_pickle
+from glassgpt.checkpoint.run_settings import SETTINGS_FILE
+from glassgpt.checkpoint.soundness import refuse_unsound
 from glassgpt.files.atomic import discard, link, write_atomically
-from glassgpt.files.manifest import CONFIG, MANIFEST, verify_checkpoint
+from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest
 
 RUNS = Path("runs")
 """Where runs live, below the working directory."""
 RUN_FILE = "run.json"
+KEPT = 3
+"""Checkpoints that a run keeps, at most: the best, the latest, the one before it. While it saves there is one more."""
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -74,28 +78,28 @@ class RunDirectory:
                 link(self.path / name, self.checkpoint_path(values[name]["step"]).name)
 
     def prune(self) -> None:
-        """Remove every checkpoint but the best and the latest."""
-        kept = (self.best, self.latest)
-        for checkpoint in self.checkpoints():
+        """Remove every checkpoint but the best, the latest and the one before it: should the latest be damaged one
+        day, that loses an interval and not the run."""
+        there, latest = self.checkpoints(), self.latest
+        before = there[: there.index(latest)] if latest in there else []
+        kept = (self.best, latest, *before[-1:])
+        for checkpoint in there:
             if checkpoint not in kept:
                 discard(checkpoint)
 
-    def resume_point(self) -> ResumePoint:
-        """The newest checkpoint that is intact and has the trainer's state. Raises InputError if none is."""
+    def resume_point(self, run_id: str = "") -> ResumePoint:
+        """The newest checkpoint that `refuse_unsound` has nothing against. Raises InputError if there is none."""
         passed_over: list[str] = []
         for checkpoint in reversed(self.checkpoints()):
             try:
-                if not (checkpoint / MANIFEST).is_file():
-                    raise InputError(f"{checkpoint} has no {MANIFEST}, so it may be damaged")
-                if not (checkpoint / "trainer").is_dir():
-                    raise InputError(f"{checkpoint} has no trainer state")
-                verify_checkpoint(checkpoint)
+                refuse_unsound(checkpoint, run_id)
             except InputError as damage:
-                passed_over.append(str(damage))
+                passed_over.append(without_advice(damage))
                 continue
             return ResumePoint(checkpoint=checkpoint, passed_over=tuple(passed_over))
         why = f" ({passed_over[0]})" if passed_over else ""
-        raise InputError(f"{self.path} has no checkpoint to resume from{why}: start anew with `glassgpt train`")
+        anew = f"start anew with glassgpt train --config {shlex.quote(str(self.path / SETTINGS_FILE))}"
+        raise InputError(f"{self.path} has no checkpoint to go on from{why}: copy one back, or {anew}")
 
     def model(self) -> Path:
         """The checkpoint that the run stands for: its best, else the newest intact one. Raises InputError."""
@@ -187,9 +191,41 @@ def find_run(directory: str | Path | None) -> RunDirectory:
     return run
 
 
+def begun_run(directory: str | Path | None) -> RunDirectory:
+    """As `find_run`; a run that has its settings, but no checkpoint yet, is one too."""
+    if directory is not None and (Path(directory) / SETTINGS_FILE).is_file():
+        return RunDirectory(Path(directory))
+    return find_run(directory)
+
+
+def holds_a_model(checkpoint: Path) -> bool:
+    """Whether the model in it is intact."""
+    try:
+        verify_checkpoint(checkpoint, trainer=False)
+    except InputError:
+        return False
+    return True
+
+
+def intact_instead(checkpoint: Path) -> Path | None:
+    """The newest intact model of the same run, where `checkpoint` is damaged; None where it is not, or there is none.
+
+    Reads all of them.
+    """
+    run = RunDirectory(checkpoint.parent)
+    if checkpoint not in run.checkpoints() or holds_a_model(checkpoint):
+        return None
+    return next((other for other in reversed(run.checkpoints()) if holds_a_model(other)), None)
+
+
+def without_advice(damage: InputError) -> str:
+    """What is damaged, without what could be done about it."""
+    return str(damage).rpartition(": ")[0] or str(damage)
+
+
 def settings_of_run(directory: Path) -> Path | None:
     """The settings of a run, or of the run that a checkpoint lies in; None where it is neither."""
-    places = (directory / "config.yaml", directory.parent / "config.yaml")
+    places = (directory / SETTINGS_FILE, directory.parent / SETTINGS_FILE)
     return next((place for place in places if place.exists()), None)
 
 

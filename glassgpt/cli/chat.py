@@ -1,6 +1,7 @@
 """`glassgpt chat`: a conversation with a model, in the terminal or line by line on a pipe."""
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,12 +68,14 @@ def chat(
         _tell("This model has no chat template, so it was not taught to answer: it goes on with your text instead.")
     if in_terminal:
         _tell("Ctrl-C stops its writing or clears your line, Ctrl-D leaves, /help lists the commands.")
+    if in_terminal:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as often as it is pressed
     for typed in _typed_lines() if in_terminal else _lines_of_stdin():
         try:
             if not _turn(conversation, typed):
                 break
-        except KeyboardInterrupt:
-            if not in_terminal:
+        except KeyboardInterrupt as interrupt:
+            if not in_terminal or interrupt.args:  # SIGTERM or a closed terminal
                 raise
             print(flush=True)
         except InputError as error:
@@ -150,7 +153,9 @@ def _typed_lines() -> Iterator[str]:
     while True:
         try:
             yield terminal.prompt()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args:
+                raise
             continue
         except EOFError:
             return

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from glassgpt import settings
 from glassgpt.cli.numbers import Whole
+from glassgpt.cli.process import interruptible_imports
 from glassgpt.cli.words import count, duration
 from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
 from glassgpt.settings import InputError
@@ -64,8 +65,9 @@ def compare(
     given = _variants(files, with_ or [])
     view = View(sys.stderr if as_json else sys.stdout)
     view.draw("loading PyTorch ...")
-    from glassgpt.api.compare import ComparisonStopped
-    from glassgpt.api.compare import compare as compare_variants
+    with interruptible_imports():
+        from glassgpt.api.compare import ComparisonStopped
+        from glassgpt.api.compare import compare as compare_variants
 
     variants = {name: arguments for name, (arguments, _) in given.items()}
     code = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from glassgpt.cli.page import COLUMN, Page
 from glassgpt.cli.words import command
 from glassgpt.config import DataConfig
 from glassgpt.settings import InputError
@@ -107,7 +108,10 @@ def info(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def verify(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
-    """Check every byte of a prepared text against its SHA-256.
+    """Check every byte of a prepared text, or of a run and its text, and say what can still be done with it.
+
+    Of a run: its settings, its text, its checkpoints with every number in them, the records of its training. Damage
+    ends with exit code 2.
 
     Parameters
     ----------
@@ -116,15 +120,42 @@ def verify(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
+    if directory is None or not (Path(directory) / "prepared.json").exists():
+        return _verify_run(directory, as_json)
     prepared = _open(directory)
     n_ids = len(prepared.train) + len(prepared.val)
     if as_json:
         print(json.dumps({"directory": str(prepared.directory), "intact": True, "tokens": n_ids}))
     else:
         print(f"{prepared.directory}: intact, {n_ids:,} tokens")
-        is_run = directory is None or not (Path(directory) / "prepared.json").exists()
-        after = ["doctor", *([directory] if directory else [])] if is_run else ["train", "book.txt"]
-        print(f"\nNext: {shlex.join(['glassgpt', *after])}", file=sys.stderr)
+        print("\nNext: glassgpt train book.txt", file=sys.stderr)
+    return 0
+
+
+def _verify_run(directory: str | None, as_json: bool) -> int:
+    """Raises InputError where there is no run, and at the end where something of it is damaged."""
+    from glassgpt.api.verify import verify_run
+    from glassgpt.checkpoint.run import begun_run
+    from glassgpt.cli.verified import as_values, next_command, show_checks, show_finding, show_what_is_left
+
+    page = Page(sys.stderr if as_json else sys.stdout, column=17)
+    verified = verify_run(begun_run(directory), page.doing)
+    page.doing("")
+    damage, path = verified.damage, verified.run.path
+    if as_json:
+        print(json.dumps(as_values(verified)))
+    else:
+        page.line(f"{path}:")
+        show_checks(page, verified)
+        page.column = COLUMN
+        for finding in verified.wrong:
+            show_finding(page, finding)
+        show_what_is_left(page, verified)
+    if damage:
+        more = f", and {len(damage) - 1:,} more" if len(damage) > 1 else ""
+        raise InputError(f"{path} is not intact ({damage[0].what}{more}): above is what to do, and what is left")
+    if not as_json:
+        print(f"\nNext: {next_command(verified)}", file=sys.stderr)
     return 0
 
 

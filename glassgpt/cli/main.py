@@ -17,6 +17,7 @@ from glassgpt.cli import process  # noqa: F401 (it notes the time)
 from glassgpt.cli.mistakes import advice, unknown_option
 from glassgpt.config import SECTIONS
 from glassgpt.settings import InputError
+from glassgpt.training.interruption import stopping
 
 app = App(
     name="glassgpt",
@@ -75,7 +76,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C would only interrupt the leaving
+    for number in stopping():  # all is done: no traceback of a signal that comes now
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

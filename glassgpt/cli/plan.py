@@ -18,7 +18,7 @@ from glassgpt import settings
 from glassgpt.cli.plan_tables import fit, print_gpus, print_pace, print_plan
 from glassgpt.cli.process import began, interruptible_imports
 from glassgpt.cli.words import command
-from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, Settings, preset
+from glassgpt.config import OTHER_TOOLS, PRESETS, GPTConfig, OptimConfig, RunConfig, preset
 from glassgpt.settings import InputError
 
 if TYPE_CHECKING:
@@ -198,19 +198,20 @@ def _planned(what: str, model: Mapping[str, Any]) -> Planned:
 def _planned_of_directory(checkpoint: Path, model: Mapping[str, Any]) -> Planned:
     """A model directory; one of a run is trained as the run was."""
     from glassgpt.checkpoint.huggingface_config import filled_in, load_config, read_config
+    from glassgpt.checkpoint.run_settings import SETTINGS_FILE, read_settings
     from glassgpt.files.manifest import CONFIG
 
     name = os.path.relpath(checkpoint)
     config = GPTConfig.from_dict(load_config(checkpoint).to_dict() | dict(model))
-    recorded = checkpoint.resolve().parent / "config.yaml"
-    if not recorded.is_file():
+    run = checkpoint.resolve().parent
+    if not (run / SETTINGS_FILE).is_file():
         usual = filled_in(read_config(checkpoint / CONFIG))
         values = ", ".join(f"{value:,}" for value in usual.values())
         about = f"{CONFIG} leaves out {', '.join(usual)}: as in transformers, they are {values}" if usual else ""
         return Planned(name, config, about, weights=_has_weights(checkpoint))
-    trained = Settings.from_dict(settings.read_yaml(recorded))
-    run = {field: getattr(trained.run, field) for field in (name.partition(".")[2] for name in COUNTS)}
-    return Planned(name, config, "trained as its run was", settings.to_dict(trained.optim), run)
+    trained = read_settings(run)
+    counts = {field: getattr(trained.run, field) for field in (name.partition(".")[2] for name in COUNTS)}
+    return Planned(name, config, "trained as its run was", settings.to_dict(trained.optim), counts)
 
 
 def glob_like(what: str) -> bool:

@@ -1,5 +1,6 @@
-"""This process: when it began, since its start and imports count too, and how a Ctrl-C ends it while it imports."""
+"""This process: when it began, since its start and imports count too, and how signals end it."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
+
+from glassgpt.training.interruption import Once, stopping
 
 _IMPORTED = time.perf_counter()
 
@@ -31,24 +34,46 @@ def began() -> float:
     return time.perf_counter() - age
 
 
+def interrupt_once() -> None:
+    """From now on the first Ctrl-C, SIGTERM or closed terminal raises KeyboardInterrupt, and a second one ends all."""
+    Once(_show_cursor).install()
+
+
+def signal_of(interrupt: KeyboardInterrupt) -> str:
+    """The name of the signal that raised it."""
+    return signal.Signals(next(iter(interrupt.args), signal.SIGINT)).name
+
+
 @contextmanager
 def interruptible_imports() -> Iterator[None]:
-    """While inside, Ctrl-C ends the process itself: some libraries swallow a KeyboardInterrupt as they are imported."""
+    """While inside, a signal ends the process itself: some libraries swallow a KeyboardInterrupt as they load."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if sys.stdout.isatty():  # a live view may have hidden the cursor
-            os.write(1, b"\r\x1b[2K\x1b[?25h")
-        os.write(2, b"glassgpt: interrupted\n")
+        if sys.stdout.isatty():
+            os.write(1, b"\r\x1b[2K")
+        _show_cursor()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, b"glassgpt: interrupted before anything was begun\n")
         os._exit(130)
 
-    before = signal.signal(signal.SIGINT, leave)
+    before = stopping()
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_cursor() -> None:
+    """A live view may have hidden it, and a process that is ended has no time to show it again."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout.isatty():
+            os.write(1, b"\x1b[?25h")
 
 
 class Lasting:

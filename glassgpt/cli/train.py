@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from glassgpt import settings
 from glassgpt.cli.numbers import Whole
-from glassgpt.cli.process import began, interruptible_imports
+from glassgpt.cli.process import began, interruptible_imports, signal_of
 from glassgpt.cli.training_view import PlainView, view_of
 from glassgpt.cli.words import command
 from glassgpt.config import DIALECTS, OTHER_TOOLS, SECTIONS
@@ -74,6 +74,7 @@ def train(
         Print one JSON object at the end, and nothing else, on standard output.
     """
     view = PlainView(sys.stderr) if as_json else view_of(sys.stdout)
+    view.resume_trust = ("--trust-code",) if trust_code else ()
     if text[:1] == ("-",) and sys.stdin.isatty():
         view.line("Type or paste the text, then end it with Ctrl-D (on Windows Ctrl-Z and Enter).")
     if resume is not None and (text or preset or tokenizer or config or out):
@@ -109,8 +110,12 @@ def train(
                 model=given["model"], data=given["data"], optim=given["optim"], run=given["run"],
             )  # fmt: skip
     except Interrupted as stopped:
-        again = command("train", "--resume", view.directory, *view.resume_trust)
+        again = command("train", "--resume", *filter(None, [view.directory or resume]), *view.resume_trust)
         view.line(f"{stopped}; everything is saved. Go on with:\n  {again}")
+        return 130
+    except KeyboardInterrupt as stopped:
+        kept = "nothing was begun" if resume is None else "the run is as it was"
+        view.line(f"stopped by {signal_of(stopped)} before the first step; {kept}")
         return 130
     view.finished(run)
     if as_json:

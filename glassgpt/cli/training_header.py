@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glassgpt.checkpoint.run import KEPT
 from glassgpt.cli.words import clock_time, count, duration, number, size
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def header(start: "Start", costs: "Costs", validated_tokens: int, elapsed: float
         (
             "expect",
             f"{duration(left)} from here, until {clock_time(left)}; {size(costs.memory_bytes)} of memory; "
-            f"{size(3 * costs.checkpoint_bytes)} of disk{score}",
+            f"{size((KEPT + 1) * costs.checkpoint_bytes)} of disk{score}",
         ),
         *(("why" if not n else "", line) for n, line in enumerate(start.choice.why if start.choice else ())),
         *_warnings(start, costs),
@@ -69,7 +70,7 @@ def _optimizer(start: "Start") -> str:
 
 def _warnings(start: "Start", costs: "Costs") -> list[tuple[str, str]]:
     """What stands in the way."""
-    needed, free = 3 * costs.checkpoint_bytes, shutil.disk_usage(start.directory.path).free
+    needed, free = (KEPT + 1) * costs.checkpoint_bytes, shutil.disk_usage(start.directory.path).free
     if needed <= free:
         return []
     return [("warning", f"only {size(free)} of disk are free, {size(needed)} are needed: make room, or choose --out")]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from glassgpt.api.train import Costs, Run
     from glassgpt.evaluation.bits_per_byte import Evaluation
     from glassgpt.optim.schedule import StepPlan
-    from glassgpt.training.loop import Progress
+    from glassgpt.training.loop import Progress, Skipped
     from glassgpt.training.metrics import Metrics
 
 
@@ -58,7 +58,7 @@ class PlainView:
         self.last_bpb: float | None = None
         self.best_bpb = math.inf
         self.trust: tuple[str, ...] = ()  # what opening the run takes, where its model is one's own
-        self.resume_trust: tuple[str, ...] = ()  # and what going on takes
+        self.resume_trust: tuple[str, ...] = ()  # and what going on takes, where the run has not said it yet
         self.on = ""  # which part of the validation text is evaluated on the way
 
     @property
@@ -118,6 +118,10 @@ class PlainView:
         before, now = (20 * step // self.total_steps for step in (metrics.step - 1, metrics.step))
         if now > before or metrics.step == 1:
             self.line(" | ".join(self.status(metrics)))
+
+    def skipped(self, skipped: "Skipped") -> None:
+        """A line that stays: an update that was not made."""
+        self.print(Text("\n".join(wrapped(str(skipped), self.width, "    ")), style="magenta"))
 
     def saved(self, checkpoint: Path) -> None:
         """Saving says nothing: the run directory is in the header."""

@@ -61,20 +61,33 @@ class Batches:
                 f"optim.batch_size is {self.batch_size}, but must be a multiple of the {world_size} processes that "
                 "share each batch: choose another"
             )
-        first = step * self.batch_size + rank * n_rows
-        numbers = np.arange(first, first + n_rows)
-        starts = np.empty(n_rows, np.int64)
-        for epoch in np.unique(numbers // self.windows_per_epoch):
-            chosen = numbers // self.windows_per_epoch == epoch
-            order = _starts(self.seed, int(epoch), self.windows_per_epoch, self.context_length)
-            starts[chosen] = order[numbers[chosen] % self.windows_per_epoch]
-        inside = starts.clip(0, len(self.ids) - 1 - self.context_length)
+        starts = self._starts(step)[rank * n_rows : (rank + 1) * n_rows]
+        inside = self._inside(starts)
         positions = inside[:, None] + np.arange(self.context_length + 1)  # (batch_size, context_length + 1)
         tokens = torch.from_numpy(self.ids[positions].astype(np.int64))
         behind = positions[:, :-1]
         covered = (behind >= starts[:, None]) & (behind < starts[:, None] + self.context_length)
         targets = tokens[:, 1:].masked_fill(torch.from_numpy(~covered), IGNORED)
         return tokens[:, :-1].contiguous(), targets
+
+    def spans(self, step: int) -> list[tuple[int, int]]:
+        """The positions in `ids` that each window of a step reads: the first one, and that of its last target."""
+        firsts = self._inside(self._starts(step)).tolist()
+        return [(first, first + self.context_length) for first in firsts]
+
+    def _starts(self, step: int) -> np.ndarray:
+        """Where the windows of a step begin, (batch_size,); some may stick out at the ends of the text."""
+        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        starts = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(numbers // self.windows_per_epoch):
+            chosen = numbers // self.windows_per_epoch == epoch
+            order = _starts(self.seed, int(epoch), self.windows_per_epoch, self.context_length)
+            starts[chosen] = order[numbers[chosen] % self.windows_per_epoch]
+        return starts
+
+    def _inside(self, starts: np.ndarray) -> np.ndarray:
+        """The same, moved inward to full length."""
+        return starts.clip(0, len(self.ids) - 1 - self.context_length)
 
 
 @functools.lru_cache(maxsize=2)  # a pure function, needed again for every batch of an epoch

@@ -58,8 +58,10 @@ class RunRecord:
     """The lines of health.jsonl."""
     text: TextHealth | None = None
     """None where the prepared text is gone."""
-    damage: Sequence[str] = ()
-    """What is wrong with the files that tell of the run, one line each."""
+    damage: Sequence[Finding] = ()
+    """What is wrong with the files of the run."""
+    skipped: Sequence[Mapping[str, Any]] = ()
+    """The lines of skipped.jsonl: steps that made no update."""
 
     @property
     def total_steps(self) -> int | None:

@@ -9,11 +9,8 @@ import statistics
 from collections.abc import Iterator
 
 from glassgpt.checkpoint.own_model import CODE
-from glassgpt.files.atomic import LITTER
-from glassgpt.files.manifest import MANIFEST, verify_checkpoint
 from glassgpt.inspection import curve_checks, learning_checks, text_checks
 from glassgpt.inspection.finding import Finding, RunRecord, number
-from glassgpt.settings import InputError
 
 SLOWER = 0.75
 """Of the first third's tokens a second, in the last third."""
@@ -46,7 +43,7 @@ EXPLAINS = {
 def findings(record: RunRecord) -> list[Finding]:
     """All that looks wrong, what matters most first."""
     checks = (
-        _checkpoints, _damage, _unfinished, _litter, curve_checks.non_finite, curve_checks.diverged,
+        _damage, _unfinished, _skipped, curve_checks.non_finite, curve_checks.diverged,
         learning_checks.rate_too_high, learning_checks.rate_too_low, curve_checks.never_fell,
         learning_checks.idle_layers, learning_checks.dead_units, text_checks.repetitive, text_checks.noise,
         text_checks.tokenizer, curve_checks.overfitted, learning_checks.too_little_data,
@@ -58,54 +55,32 @@ def findings(record: RunRecord) -> list[Finding]:
     return [finding for finding in found if finding.name not in explained]
 
 
-def _checkpoints(record: RunRecord) -> Iterator[Finding]:
-    checkpoints = record.run.checkpoints()
-    if not checkpoints:
-        yield Finding(
-            "no_checkpoint", "there is no checkpoint", f"no folder step-... in {record.run.path}",
-            "the run ended before its first save: start it anew",
-        )  # fmt: skip
-    for checkpoint in checkpoints:
-        try:
-            if not (checkpoint / MANIFEST).is_file():
-                raise InputError(f"{checkpoint} has no {MANIFEST}, so nothing says whether it is intact")
-            verify_checkpoint(checkpoint)
-        except InputError as damage:
-            others = [other.name for other in checkpoints if other != checkpoint]
-            instead = f"delete {checkpoint}; {others[-1]} is left" if others else "train again, or copy it again"
-            yield Finding("damaged_checkpoint", "a checkpoint is damaged", str(damage).partition(": ")[0], instead)
-
-
 def _damage(record: RunRecord) -> Iterator[Finding]:
-    if record.damage:
-        more = f"; and {len(record.damage) - 1} more such" if len(record.damage) > 1 else ""
-        yield Finding(
-            "unreadable_file", "a file that tells of the run cannot be read", f"{record.damage[0]}{more}",
-            "copy it again from where the run was made; what follows rests on the other files",
-        )  # fmt: skip
+    yield from record.damage
 
 
 def _unfinished(record: RunRecord) -> Iterator[Finding]:
     latest, total = record.run.latest, record.total_steps
     step = int(latest.name.removeprefix("step-")) if latest else 0
-    if step and total and step < total and record.measured.get("steps") != step:
+    if step and total and step <= total and record.measured.get("steps") != step:
         trust = " --trust-code" if (record.run.path / CODE).is_file() else ""
+        missing = ", but its last evaluation and its report are missing" if step == total else ""
         command = f"glassgpt train --resume {shlex.quote(str(record.run.path))}{trust}"
         yield Finding(
-            "unfinished", "the run is not finished", f"its latest checkpoint is of step {step:,} of {total:,}",
+            "unfinished", "the run is not finished", f"its latest checkpoint is of step {step:,} of {total:,}{missing}",
             f"go on with: {command} (unless it is still running)",
         )  # fmt: skip
 
 
-def _litter(record: RunRecord) -> Iterator[Finding]:
-    found = [path for path in record.run.path.iterdir() if LITTER.fullmatch(path.name)]
-    if found:
-        files = [file for path in found for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+def _skipped(record: RunRecord) -> Iterator[Finding]:
+    if record.skipped:
+        first = record.skipped[0]
+        why = f"the first at step {first['step']:,}: {first.get('why', 'it does not say why')}"
+        where = f", in {first['tensor']}" if first.get("tensor") else ""
         yield Finding(
-            "killed_save", "a save was killed",
-            f"{found[0].name}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
-            + f", {sum(file.stat().st_size for file in files) / 1e6:,.1f} MB",
-            "nothing is lost; --resume removes it, or delete it by hand (unless the run is still saving)",
+            "skipped_steps", "steps made no update", f"{len(record.skipped):,}, {why}{where}",
+            "a few do no harm; of many, lower --optim.learning-rate, and look at the text at the tokens that "
+            f"{record.run.path / 'skipped.jsonl'} names",
         )  # fmt: skip
 
 

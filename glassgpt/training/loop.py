@@ -4,11 +4,16 @@ A checkpoint is saved before its evaluation, so an evaluation that goes wrong co
 depends on (settings, plan, step) alone: batches and learning rate are arithmetic and dropout is reseeded every step,
 so a resumed run repeats the interrupted one bit for bit. In a run of minutes the clock only adds entries to the plan,
 and each is recorded before it acts.
+
+A step whose update would spoil the model (a NaN, a loss far above what is usual) is skipped: its number goes on,
+nothing else changes. After MOST_SKIPPED in a row training stops.
 """
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -22,7 +27,14 @@ from glassgpt.training.health import StepHealth, StepWatch
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.metrics import Metrics, resident_bytes
 from glassgpt.training.native_loss import NativeLoss
-from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
+from glassgpt.training.step import NextTokenLoss, Refused, training_step
+
+MOST_SKIPPED = 3
+"""Steps in a row."""
+USUAL_DECAY = 0.99
+"""By how much what the loss was counts less with every step taken since."""
+NAMED_WINDOWS = 3
+"""Of a batch, in a message; skipped.jsonl has all."""
 
 
 class TrainingFailed(RuntimeError):
@@ -36,9 +48,53 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     last: Metrics | None = None
-    """What the last step measured."""
+    """What the last step measured that was taken."""
     health: StepHealth | None = None
     """How the parts of the model fared in the last step that was watched: each that an evaluation follows."""
+    usual_loss: float = math.inf
+    """The highest loss of the steps taken, each counted the less the longer ago it was; infinite before the first."""
+    skipped: int = 0
+    """Steps in a row, up to this one."""
+
+    def counters(self) -> dict[str, Any]:
+        """As a checkpoint holds it, in what JSON can hold."""
+        last, usual = self.last and asdict(self.last), self.usual_loss if math.isfinite(self.usual_loss) else None
+        return asdict(self) | {"last": last, "usual_loss": usual}
+
+    @classmethod
+    def of(cls, counters: Mapping[str, Any]) -> "Progress":
+        """What `counters` gave; an older version's lack the last two."""
+        last, usual = counters["last"], counters.get("usual_loss")
+        return cls(
+            step=counters["step"],
+            seconds=counters["seconds"],
+            last=Metrics(**last) if last else None,
+            health=counters.get("health"),
+            usual_loss=math.inf if usual is None else usual,
+            skipped=counters.get("skipped", 0),
+        )
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step that was not taken: a line of skipped.jsonl."""
+
+    step: int
+    why: str
+    tensor: str | None
+    """Which is not finite, if one is named."""
+    tokens: list[tuple[int, int]]
+    """The first and the last position of each window of its batch, in the training text's shard."""
+
+    def __str__(self) -> str:
+        return f"step {self.step} is skipped: {self.why} (windows at tokens {self.where})"
+
+    @property
+    def where(self) -> str:
+        """The windows, the first few of many."""
+        named = [f"{first}-{last}" for first, last in self.tokens[:NAMED_WINDOWS]]
+        more = len(self.tokens) - len(named)
+        return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 @dataclass(frozen=True)
@@ -62,6 +118,8 @@ class Job:
     on_evaluation: Callable[[Progress, Evaluation], None]
     on_plan: Callable[[StepPlan], None] = lambda plan: None
     """Given a longer plan, to record before it acts."""
+    on_skip: Callable[[Skipped], None] = lambda skipped: None
+    """After every step that was not taken."""
     watch: StepWatch | None = None
     """Looks at the steps that an evaluation follows."""
     budget: Budget | None = None
@@ -74,7 +132,7 @@ class Job:
 def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
     """Train from `progress` to the end.
 
-    Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed on a NaN.
+    Raises Interrupted when `stop` was set, with everything saved, and TrainingFailed where steps cannot be taken.
     """
     loss_of, model = job.loss_of, job.loss_of.model
     device = next(model.parameters()).device
@@ -100,19 +158,25 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             saved_at, saved_seconds = step, progress.seconds
             if budget:
                 budget.costs.save = clock() - before
-        if evaluate and last is not None and not stop():
+        if evaluate and step and not stop():
             before = clock()
             try:
                 with job.optimizer.averaged():
                     evaluation = job.evaluate(stop)
                     evaluated = clock()
+                    if not math.isfinite(evaluation.bits_per_byte):
+                        raise TrainingFailed(f"stopped after step {step}: the validation text's loss is not finite")
                     job.on_evaluation(progress, evaluation)
             except Stopped:
                 continue  # the checkpoint is saved: the next turn leaves
-            last = replace(last, val_bpb=evaluation.bits_per_byte)
+            if last is not None and last.step < step:  # the last one was skipped: its score, and the loss before it
+                tokens, seconds = step * job.batches.tokens_per_step, progress.seconds
+                last = replace(last, step=step, tokens=tokens, seconds=seconds)
+            last = last and replace(last, val_bpb=evaluation.bits_per_byte)
             if budget:
                 budget.costs.evaluation, budget.costs.sample = evaluated - before, clock() - evaluated
-        if last is not None and (evaluate or step % job.run.log_every == 0 or step == 1) and not stop():
+        logged = evaluate or step % job.run.log_every == 0 or step == 1
+        if logged and last is not None and last.step == step and not stop():
             job.on_log(last)
             since, at_work = step, 0.0
         if stop.signal_number is not None:
@@ -129,30 +193,45 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             result = training_step(
                 loss_of, job.optimizer, ids, targets,
                 learning_rate=rate, grad_clip=job.optim.grad_clip, accumulation=job.optim.accumulation,
-                watch=job.watch if may_be_last else None,
+                watch=job.watch if may_be_last else None, usual_loss=progress.usual_loss,
             )  # fmt: skip
-        except NonFinite as error:
-            raise TrainingFailed(
-                f"stopped at step {step + 1} before its update: {error}; "
-                f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}"
-            ) from None
-        after = clock()
-        at_work += after - before
-        metrics = Metrics(
-            step=step + 1,
-            tokens=(step + 1) * job.batches.tokens_per_step,
-            seconds=after - began,
-            loss=result.loss,
-            val_bpb=None,
-            lr=rate,
-            grad_norm=result.grad_norm,
-            tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / max(at_work, 1e-9),
-            memory_bytes=resident_bytes(),
-        )
-        progress = Progress(step + 1, metrics.seconds, metrics, result.health or progress.health)
-        job.on_step(metrics)
+        except Refused as refused:
+            at_work += clock() - before
+            progress = _skip(job, replace(progress, seconds=clock() - began), plan, refused)
+        else:
+            after = clock()
+            at_work += after - before
+            metrics = Metrics(
+                step=step + 1,
+                tokens=(step + 1) * job.batches.tokens_per_step,
+                seconds=after - began,
+                loss=result.loss,
+                val_bpb=None,
+                lr=rate,
+                grad_norm=result.grad_norm,
+                tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / max(at_work, 1e-9),
+                memory_bytes=resident_bytes(),
+            )
+            usual = max(result.loss, USUAL_DECAY * progress.usual_loss) if progress.last else result.loss
+            progress = Progress(step + 1, metrics.seconds, metrics, result.health or progress.health, usual)
+            job.on_step(metrics)
         if budget:
             budget.stepped(clock() - before)
+
+
+def _skip(job: Job, progress: Progress, plan: StepPlan, refused: Refused) -> Progress:
+    """Go past a step that is not taken. Raises TrainingFailed where that would lead nowhere."""
+    step, in_a_row = progress.step + 1, progress.skipped + 1
+    skipped = Skipped(step, str(refused), refused.tensor, job.batches.spans(progress.step))
+    stopped = f"stopped at step {step} before its update: {refused}"
+    if refused.is_weight:
+        raise TrainingFailed(f"{stopped}, and no other batch would mend it")
+    job.on_skip(skipped)
+    if in_a_row >= MOST_SKIPPED or (progress.last is None and step >= plan.total_steps):
+        why = f"the last {in_a_row} steps could not be taken" if in_a_row > 1 else "no step could be taken"
+        tried = f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}, or look at the text"
+        raise TrainingFailed(f"{stopped} (windows at tokens {skipped.where}); {why}: {tried} there")
+    return replace(progress, step=step, skipped=in_a_row)
 
 
 def _evaluation_is_due(step: int, plan: StepPlan, run: RunConfig) -> bool:

@@ -1,4 +1,4 @@
-"""One step of training: loss, gradients, clipping, update."""
+"""One step of training: loss, gradients, clipping, update; or no update, where it would spoil the model."""
 
 import contextlib
 import math
@@ -14,13 +14,24 @@ from glassgpt.ops.loss import IGNORED, chunked_cross_entropy
 from glassgpt.ops.mixed_precision import MixedPrecision
 from glassgpt.ops.tied import TiedWeight
 from glassgpt.optim.optimizer import Optimizer
+from glassgpt.training.finite import first_not_finite
 from glassgpt.training.health import StepHealth, StepWatch
 from glassgpt.training.native_loss import NativeLoss
 from glassgpt.training.recompute import recompute_blocks
 
+SPIKE_RATIO, SPIKE_NATS = 10.0, 2.0
+"""A loss this many times as high as was usual, and this many nats above it, is a spike."""
 
-class NonFinite(ArithmeticError):
-    """A loss or gradient is NaN or infinite. Nothing was updated; the message names the tensor."""
+
+class Refused(ArithmeticError):
+    """A step that would have spoiled the model; nothing was updated. The message says why."""
+
+    def __init__(self, why: str, tensor: str | None = None, is_weight: bool = False) -> None:
+        super().__init__(why)
+        self.tensor = tensor
+        """Which is not finite, or so large that the norm is not; None where it is the loss alone."""
+        self.is_weight = is_weight
+        """Then no other batch mends it."""
 
 
 class NextTokenLoss(nn.Module):
@@ -76,17 +87,18 @@ def training_step(
     grad_clip: float,
     accumulation: int = 1,
     watch: StepWatch | None = None,
+    usual_loss: float = math.inf,
 ) -> StepResult:
     """Update the model once on a batch, computed in `accumulation` parts of equal size; `watch` looks on.
 
-    Raises NonFinite before anything is updated. The host waits for the device once, when loss and norm are known.
+    Raises Refused before anything is updated, where a number is not finite or the loss is a spike beside `usual_loss`.
+    The host waits for the device once, when loss and norm are known.
     """
     if isinstance(loss_of, NativeLoss):
         loss, norm = loss_of.gradients_of(ids, targets)
     else:
         loss, norm = _autograd(loss_of, optimizer, ids, targets, accumulation)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise NonFinite(_culprit(loss_of, loss))
+    refuse_spoiled(loss_of, loss, norm, usual_loss)
     if watch:
         watch.before_update()
     if 0 < grad_clip < norm:
@@ -112,14 +124,19 @@ def _autograd(
     return loss, norm
 
 
-def _culprit(loss_of: NextTokenLoss | NativeLoss, loss: float) -> str:
-    """Which number is not finite, the earliest in the model first."""
-    for name, parameter in loss_of.model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            return f"the weight {name} is not finite"
+def refuse_spoiled(loss_of: NextTokenLoss | NativeLoss, loss: float, norm: float, usual_loss: float) -> None:
+    """Raise Refused where an update by these gradients would spoil the model, with the earliest cause in it."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        if loss > max(SPIKE_RATIO * usual_loss, usual_loss + SPIKE_NATS):
+            raise Refused(f"the loss is {loss:.4g}, where up to {usual_loss:.4g} was usual")
+        return
+    parameters = dict(loss_of.model.named_parameters())
+    if name := first_not_finite(parameters.items()):
+        raise Refused(f"the weight {name} is not finite", name, is_weight=True)
     if not math.isfinite(loss):
-        return f"the loss is {loss}"
-    for name, parameter in loss_of.model.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return f"the gradient of {name} is not finite"
-    return "the norm of the gradients overflows"
+        raise Refused(f"the loss is {loss}")
+    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    if name := first_not_finite(gradients.items()):
+        raise Refused(f"the gradient of {name} is not finite", name)
+    largest = max(gradients, key=lambda name: float(gradients[name].abs().max()))
+    raise Refused(f"the norm of the gradients overflows, that of {largest} before others", largest)

@@ -3,14 +3,22 @@
 import hashlib
 import signal
 from pathlib import Path
+from typing import Any
 
 from glassgpt.api.train import Silent
+from glassgpt.checkpoint.run_settings import read_settings, write_settings
+from glassgpt.config import Settings
 from glassgpt.training.metrics import Metrics
 
 
 def weights(run: Path) -> str:
     """A fingerprint of the latest weights."""
     return hashlib.sha256((run / "latest" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def change_settings(run: Path, **changed: Any) -> None:
+    """Write config.yaml with other values, and the checksum of these."""
+    write_settings(run, Settings.from_dict(read_settings(run).to_dict() | changed))
 
 
 class StopAt(Silent):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import StopAt, weights
+from small_runs import StopAt, change_settings, weights
 
 import glassgpt
 from glassgpt import InputError
@@ -153,9 +153,7 @@ def test_resuming_follows_the_recorded_plan_though_the_machine_has_become_slower
     clock = use(Clock(0.5), monkeypatch)
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, minutes=0.5, out="parts", clock=clock, listener=StopAt(15), **TINY)
-    text = Path("parts/config.yaml").read_text()
-    values = yaml.safe_load(text) | {"plan": plan}  # as if it had been killed later, after an earlier checkpoint
-    Path("parts/config.yaml").write_text(yaml.safe_dump(values))
+    change_settings(Path("parts"), plan=plan)  # as if it had been killed later, after an earlier checkpoint
     parts = glassgpt.train(resume="parts", clock=use(Clock(0.6), monkeypatch))
     replayed = {line.step: (line.loss, line.lr) for line in parts.history}
     planned = [line for line in whole.history if line.step <= plan[-1][0]]
@@ -186,6 +184,17 @@ def test_more_minutes_go_on_with_a_run_that_has_ended(story_file: Path, monkeypa
     assert settings_of("a")["run"]["minutes"] == 0.5
     by_steps = longer.measured.steps + 3
     assert glassgpt.train(resume="a", steps=by_steps).measured.steps == by_steps
+
+
+def test_a_run_of_minutes_that_was_killed_before_its_report_is_finished(
+    story_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = glassgpt.train(story_file, minutes=0.25, out="a", clock=use(Clock(0.5), monkeypatch), **TINY)
+    Path("a/report.json").unlink()
+    again = glassgpt.train(resume="a", clock=use(Clock(0.5), monkeypatch))
+    assert again.measured.steps == first.measured.steps
+    assert again.bits_per_byte == first.bits_per_byte
+    assert [(line.step, line.val_bpb) for line in again.history] == [(li.step, li.val_bpb) for li in first.history]
 
 
 def test_everything_is_chosen_where_nothing_is_given_and_written_down(

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_runs import StopAt, weights
+from small_runs import StopAt, change_settings, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import glassgpt
 from glassgpt import InputError
 from glassgpt.api.train import Silent
+from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile
 from glassgpt.data.prepare import open_prepared
@@ -172,11 +173,11 @@ def test_a_run_opens_in_transformers_as_it_lies(story_file: Path, tokenizer: str
         assert abs(logits[ours[first]] - logits[greedy[first]]) < 1e-4
 
 
-def test_best_and_latest_are_kept_and_the_rest_pruned(story_file: Path) -> None:
+def test_the_best_the_latest_and_the_one_before_are_kept_and_the_rest_pruned(story_file: Path) -> None:
     run = glassgpt.train(story_file, steps=20, run={"eval_every": 4}, **SMALL)
     record = json.loads((run.directory / "run.json").read_text())
     steps = {int(path.name[5:]) for path in run.directory.glob("step-*")}
-    assert steps == {record["best"]["step"], record["latest"]["step"]}
+    assert steps == {record["best"]["step"], record["latest"]["step"], 16}
     scores = {line.step: line.val_bpb for line in run.history if line.val_bpb is not None}
     assert record["best"]["step"] == min(scores, key=lambda step: scores[step])
 
@@ -210,13 +211,33 @@ def test_a_resumed_run_keeps_its_settings_and_says_so(story_file: Path) -> None:
 
 
 @pytest.mark.thorough
+def test_a_run_that_was_stopped_after_its_last_step_is_finished(story_file: Path) -> None:
+    whole = glassgpt.train(story_file, steps=12, out="whole", run={"eval_every": 6}, **SMALL)
+    with pytest.raises(Interrupted):
+        glassgpt.train(story_file, steps=12, out="parts", run={"eval_every": 6}, listener=StopAt(12), **SMALL)
+    assert not Path("parts/report.json").exists()
+    with pytest.raises(InputError, match="has done 12 steps of 5: give more with --steps"):
+        glassgpt.train(resume="parts", steps=5)
+    parts = glassgpt.train(resume="parts")
+    assert parts.bits_per_byte == whole.bits_per_byte
+    assert [(line.step, line.loss, line.val_bpb) for line in parts.history] == [
+        (line.step, line.loss, line.val_bpb) for line in whole.history
+    ]
+    assert Path("parts/samples.txt").read_text() == Path("whole/samples.txt").read_text()
+    assert parts.report == Path("parts/report.html")
+    with pytest.raises(InputError, match="has done 12 steps of 12"):
+        glassgpt.train(resume="parts")
+    with pytest.raises(Interrupted):
+        glassgpt.train(resume="parts", steps=18, listener=StopAt(18))
+    assert glassgpt.train(resume="parts").measured.steps == 18, "the report that is there is of fewer steps"
+
+
+@pytest.mark.thorough
 def test_resuming_with_another_tokenizer_in_the_checkpoint_is_refused(story_file: Path) -> None:
     with pytest.raises(Interrupted):
         glassgpt.train(story_file, steps=20, out="run", listener=StopAt(3), tokenizer="bpe:300", **SMALL)
-    other = yaml.safe_load(Path("run/config.yaml").read_text())
-    prepared = glassgpt.train(story_file, steps=1, out="other", tokenizer="bpe:301", **SMALL)
-    other["prepared"] = yaml.safe_load((prepared.directory / "config.yaml").read_text())["prepared"]
-    Path("run/config.yaml").write_text(yaml.safe_dump(other))
+    other = glassgpt.train(story_file, steps=1, out="other", tokenizer="bpe:301", **SMALL)
+    change_settings(Path("run"), prepared=read_settings(other.directory).prepared)
     with pytest.raises(InputError, match="was trained with another tokenizer"):
         glassgpt.train(resume="run")
 

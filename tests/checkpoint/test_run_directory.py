@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_models import CONFIGS, random_model
 
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
-from glassgpt.checkpoint.run import RunDirectory, find_checkpoint, find_run, new_run
+from glassgpt.checkpoint.run import KEPT, RunDirectory, find_checkpoint, find_run, new_run
 from glassgpt.settings import InputError
 
 MODEL = random_model(CONFIGS["gpt2"])
@@ -114,20 +114,23 @@ def test_a_misspelt_run_is_answered_with_the_nearest() -> None:
             find_checkpoint(typed)
 
 
-def test_best_and_latest_are_kept_and_the_rest_is_pruned() -> None:
-    run = make_run("book", s1=3.0, s2=1.0, s3=2.0, s4=None)
+def test_the_best_the_latest_and_the_one_before_are_kept_and_the_rest_is_pruned() -> None:
+    run = make_run("book", s1=3.0, s2=1.0, s3=2.0, s4=2.0, s5=None)
     run.prune()
-    assert run.checkpoints() == [run.checkpoint_path(2), run.checkpoint_path(4)]
-    run.record(4, 0.5)
+    assert run.checkpoints() == [run.checkpoint_path(step) for step in (2, 4, 5)]
+    assert len(run.checkpoints()) == KEPT
+    run.record(5, 0.5)
     run.prune()
-    assert run.checkpoints() == [run.checkpoint_path(4)]
-    assert {path.name for path in run.path.iterdir()} == {"best", "latest", "run.json", "step-00000004"}
+    assert run.checkpoints() == [run.checkpoint_path(4), run.checkpoint_path(5)]
+    others = {path.name for path in run.path.iterdir() if not path.name.startswith("step-")}
+    assert others == {"best", "latest", "run.json"}
 
 
 def test_a_later_checkpoint_that_is_broken_is_never_kept_for_the_one_recorded() -> None:
     run = make_run("book", s1=3.0, s2=None, s3=None)
     damage(run.checkpoint_path(3))
     add(run, 2, None)  # went on from step 1
+    assert run.latest == run.checkpoint_path(2)
     run.prune()
     assert run.checkpoints() == [run.checkpoint_path(1), run.checkpoint_path(2)]
 
@@ -171,12 +174,24 @@ def test_training_goes_on_from_the_newest_intact_checkpoint() -> None:
     assert point.checkpoint == run.checkpoint_path(2)
     assert ["model.safetensors" in point.passed_over[0], "manifest" in point.passed_over[1],
             "no trainer state" in point.passed_over[2]] == [True] * 3  # fmt: skip
+    assert not [line for line in point.passed_over if "delete" in line], "resuming takes none without its manifest"
+
+
+def test_a_checkpoint_of_another_step_or_another_run_is_passed_over() -> None:
+    run = make_run("book", s1=3.0)
+    for step, counters in ((2, {"step": 1}), (3, {"step": 3, "run_id": "b"}), (4, {"step": "x"}), (5, {})):
+        save_checkpoint(run.checkpoint_path(step), MODEL, None, TrainerState(counters=counters))
+    point = run.resume_point("a")
+    assert point.checkpoint == run.checkpoint_path(1), "one without a run's id is of an older version"
+    whys = ("does not say how far", "does not say how far", "is of another run than", "holds step 1")
+    assert all(why in said for why, said in zip(whys, point.passed_over, strict=True))
+    assert run.resume_point().checkpoint == run.checkpoint_path(3)
 
 
 def test_nothing_to_go_on_from_says_why() -> None:
     run = make_run("book", s1=1.0)
     damage(run.checkpoint_path(1))
-    with pytest.raises(InputError, match=r"no checkpoint to resume from \(.*model\.safetensors"):
+    with pytest.raises(InputError, match=r"to go on from \(.*model\.safetensors.*--config runs/book/config.yaml"):
         run.resume_point()
     with pytest.raises(InputError, match="empty is no run with a checkpoint in it"):
         find_run(make_run("empty").path)

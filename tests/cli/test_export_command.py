@@ -8,8 +8,9 @@ import torch
 
 from glassgpt.checkpoint.directory import save_checkpoint
 from glassgpt.checkpoint.run import RunDirectory
+from glassgpt.checkpoint.run_settings import write_settings
 from glassgpt.cli.main import run
-from glassgpt.config import GPTConfig
+from glassgpt.config import GPTConfig, Settings
 from glassgpt.model import GPTModel, initialise
 from glassgpt.text.kinds import train_tokenizer
 
@@ -69,7 +70,7 @@ def test_json_of_a_page_names_the_texts_that_are_in_it(capsys: pytest.CaptureFix
     Path("run").mkdir()
     Path("source").rename("run/step-00000001")
     RunDirectory(Path("run")).record(1, 2.0)
-    Path("run/config.yaml").write_text("text: [/home/me/diary.txt]\n")
+    write_settings(Path("run"), Settings.from_dict({"text": "/home/me/diary.txt"}))
     values = json.loads(printed(capsys, "export", "run", "--format", "html", "--out", "run.html", "--json")[0])
     assert values["texts"] == ["diary.txt"]
     assert json.loads(printed(capsys, "export", "run", "--out", "alone", "--json")[0])["texts"] == []

@@ -51,12 +51,12 @@ def test_a_run_is_planned_as_it_was_trained(tmp_path: Path, capsys: pytest.Captu
     model = {"architecture": "modern", "vocab_size": 300, "embedding_dim": 32, "n_heads": 2, "n_layers": 2}
     optim, kept = {"name": "muon", "batch_size": 24, "accumulation": 3}, {"kernel": "torch", "dtype": "fp32"}
     chosen = Settings.from_dict({"text": ["pydoc"], "model": model, "optim": optim, "run": kept | {"threads": 2}})
-    from glassgpt import settings
     from glassgpt.checkpoint.directory import save_checkpoint
+    from glassgpt.checkpoint.run_settings import write_settings
     from glassgpt.model import GPTModel
 
     save_checkpoint(tmp_path / "step-00000001", GPTModel(chosen.model), None)
-    (tmp_path / "config.yaml").write_text(settings.to_yaml(chosen.to_dict()))
+    write_settings(tmp_path, chosen)
     found = planned(capsys, str(tmp_path / "step-00000001"))
     expected = training_memory(chosen.model, OptimConfig(**optim), RunConfig(**kept, threads=2))["total"]
     assert found["training_memory_bytes"] == expected

@@ -6,7 +6,7 @@ from glassgpt.model import GPTModel
 from glassgpt.ops.loss import IGNORED
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
-from glassgpt.training.step import NextTokenLoss, NonFinite, training_step
+from glassgpt.training.step import NextTokenLoss, Refused, training_step
 
 CONFIG = GPTConfig(vocab_size=17, context_length=8, embedding_dim=16, n_heads=2, n_layers=2, tie_embeddings=True)
 
@@ -61,7 +61,7 @@ def test_a_number_that_is_not_finite_is_named_before_anything_is_updated(bad: fl
     with torch.no_grad():
         model.blocks[1].feed_forward.up.weight[0, 0] = bad  # pyrefly: ignore
     before = [p.detach().clone() for p in model.parameters()]
-    with pytest.raises(NonFinite, match=r"blocks\.1\.feed_forward\.up\.weight"):
+    with pytest.raises(Refused, match=r"blocks\.1\.feed_forward\.up\.weight"):
         training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=0.1, grad_clip=1.0)
     for old, new in zip(before, model.parameters(), strict=True):
         assert torch.equal(old.nan_to_num(7), new.nan_to_num(7))
