@@ -13,6 +13,7 @@ from glassgpt.ops.batched import fastest_matmul_dtype
 from glassgpt.ops.linear import has_onednn
 from glassgpt.planning.parameters import total_parameters
 from glassgpt.settings import InputError
+from glassgpt.training.machine_facts import machine_facts
 
 NATIVE_PARAMETERS = 30_000_000
 """Up to here the native step is taken; larger matrices keep PyTorch's products busy as it is."""
@@ -42,6 +43,12 @@ def on_this_machine(run: RunConfig, model: GPTConfig, code: Code) -> RunConfig:
     linear = run.linear if run.linear != "auto" else ("onednn" if on_cpu and has_onednn() else "torch")
     threads = run.threads or available_cores()
     return dataclasses.replace(run, device=device, dtype=dtype, kernel=kernel, linear=linear, threads=threads)
+
+
+def computes_with(device: Device) -> str:
+    """What the last bits of a computation depend on besides its settings and threads: PyTorch and the processor."""
+    processor = torch.cuda.get_device_name() if device == "cuda" else machine_facts().processor
+    return f"PyTorch {torch.__version__} on {processor}"
 
 
 def with_matmul_dtype(optim: OptimConfig, device: str) -> OptimConfig:

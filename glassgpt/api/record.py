@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from glassgpt.api.machine import computes_with
 from glassgpt.api.start import Start
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
@@ -43,6 +44,7 @@ class Recorder:
         self.code = start.code.source if start.code.make_model else None
         self.bytes_per_token = facts.bytes / max(1, facts.train_tokens + facts.val_tokens)
         chosen = start.settings
+        self.computed_with = computes_with(chosen.run.device)
         self.looked_at = windows(start.prepared.val, chosen.model.context_length).to(chosen.run.device)
 
     def begin(self, step: int) -> None:
@@ -69,7 +71,8 @@ class Recorder:
 
         Raises TrainingFailed, with nothing saved, where a weight or a number of the optimiser's is not finite.
         """
-        named = {"threads": torch.get_num_threads(), "run_id": self.start.settings.run_id}
+        run_id = self.start.settings.run_id
+        named = {"threads": torch.get_num_threads(), "computed_with": self.computed_with, "run_id": run_id}
         trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
         if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
             raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")

@@ -166,26 +166,15 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         chosen = dataclasses.replace(chosen, plan=())
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
-    if chosen.run.code == CODE and not trust_code:
-        raise InputError(
-            f"{directory.path} was trained with code of its own, which going on would run: read "
-            f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
-        )
-    code = settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
+    code = _trusted(directory, chosen, trust_code, code)
     prepared = prepared_again(chosen, code.documents)
-    if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
-        raise InputError(
-            f"{checkpoint} was trained with another tokenizer than the text {chosen.prepared} is prepared with: "
-            "start a new run with `glassgpt train`"
-        )
-    state = load_trainer_state(checkpoint)
+    state = _state_of(checkpoint, chosen, prepared)
     notes = [f"passed over: {why}" for why in point.passed_over]
     if state.counters["threads"] != chosen.run.threads:
         notes.append(f"not bit-identical: {chosen.run.threads} threads now, {state.counters['threads']} before")
     # What a limit of memory led to is recorded and kept: computed anew, it could give other bits.
     limit = None if "max_memory" in given.get("run", {}) else chosen.run.max_memory
-    kept = chosen.run if limit is None else dataclasses.replace(chosen.run, max_memory=None)
-    chosen, plan = _settle(dataclasses.replace(chosen, run=kept), prepared, code)
+    chosen, plan = _settle(chosen if limit is None else _without_limit(chosen), prepared, code)
     if limit is not None:
         chosen = dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, max_memory=limit))
     done, step = None, state.counters["step"]
@@ -201,6 +190,44 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         )
     by_the_clock = bool(chosen.run.minutes)
     return Start(directory, chosen, prepared, plan, by_the_clock, code, checkpoint, state, notes=tuple(notes))
+
+
+def replayed_start(
+    directory: RunDirectory, chosen: Settings, checkpoint: Path | None, *, trust_code: bool = False
+) -> Start:
+    """What the run went on with at `checkpoint`, None: at its first step, to compute the steps after it once more.
+
+    Nothing of the run is changed. Raises InputError as `resumed_start` does.
+    """
+    code = _trusted(directory, chosen, trust_code, BUILT_IN)
+    prepared = prepared_again(chosen, code.documents)
+    state = _state_of(checkpoint, chosen, prepared) if checkpoint else None
+    chosen, plan = _settle(_without_limit(chosen), prepared, code)
+    return Start(directory, chosen, prepared, plan, False, code, checkpoint, state)
+
+
+def _trusted(directory: RunDirectory, chosen: Settings, trust_code: bool, code: Code) -> Code:
+    """The code that the run was trained with. Raises InputError where it may not be run."""
+    if chosen.run.code == CODE and not trust_code:
+        raise InputError(
+            f"{directory.path} was trained with code of its own, which going on would run: read "
+            f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
+        )
+    return settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
+
+
+def _state_of(checkpoint: Path, chosen: Settings, prepared: Prepared) -> TrainerState:
+    """The trainer's state. Raises InputError where the checkpoint is of another tokenizer."""
+    if Tokenizer.load(checkpoint).fingerprint() != prepared.tokenizer.fingerprint():
+        raise InputError(
+            f"{checkpoint} was trained with another tokenizer than the text {chosen.prepared} is prepared with: "
+            "start a new run with `glassgpt train`"
+        )
+    return load_trainer_state(checkpoint)
+
+
+def _without_limit(chosen: Settings) -> Settings:
+    return dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, max_memory=None))
 
 
 def _is_reported(directory: RunDirectory, step: int) -> bool:

@@ -334,7 +334,7 @@ def _build(
 ) -> tuple[NextTokenLoss | NativeLoss, Optimizer, Progress, float]:
     """The model and its loss, optimiser, progress and seconds a step: new and probed, or as the checkpoint has them."""
     chosen = start.settings
-    loss_of, optimizer = _learner(start)
+    loss_of, optimizer = learner(start)
     progress = Progress()
     if start.state is not None:
         progress = Progress.of(start.state.counters)
@@ -344,11 +344,11 @@ def _build(
     pace = seconds_per_step(loss_of, optimizer, start.batches, chosen.optim.accumulation, min(1.0, most), clock)
     if start.code.is_given:  # what the probe has changed in it is not known
         del loss_of, optimizer
-        loss_of, optimizer = _learner(start)
+        loss_of, optimizer = learner(start)
     return loss_of, optimizer, progress, pace
 
 
-def _learner(start: Start) -> tuple[NextTokenLoss | NativeLoss, Optimizer]:
+def learner(start: Start) -> tuple[NextTokenLoss | NativeLoss, Optimizer]:
     """The model in its loss, and its optimiser, as they are before the first step from here."""
     chosen, code = start.settings, start.code
     if start.checkpoint is not None and start.state is not None:

@@ -45,7 +45,7 @@ class Verified:
     resumes_from: int | None
     """The step that `train --resume` goes on from; None where it cannot."""
     done_again: int
-    """Steps after it that were logged already."""
+    """Steps after it that were done already."""
     writes_with: Path | None
     """The best checkpoint that has an intact model, else the newest; None where there is none."""
 
@@ -86,12 +86,13 @@ def verify_run(run: RunDirectory, doing: Callable[[str], None] = lambda what: No
     checks += [*_json_lines(run, report.get("steps")), *_json_files(run), *_litter(run)]
     step = int(sound[-1].name.removeprefix("step-")) if sound else None
     resumes = step if text_is_there else None
+    reached = max([line.step for line in lines] + [int(run.latest.name.removeprefix("step-")) if run.latest else 0])
     return Verified(
         run=run,
         checks=tuple(checks),
         finished=step is not None and report.get("steps") == step,
         resumes_from=resumes,
-        done_again=max(0, lines[-1].step - resumes) if lines and resumes is not None else 0,
+        done_again=max(0, reached - resumes) if resumes is not None else 0,
         writes_with=run.best if run.best in with_a_model else next(reversed(with_a_model), None),
     )
 

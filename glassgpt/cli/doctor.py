@@ -17,6 +17,7 @@ from glassgpt import __version__
 from glassgpt.cli.page import Page
 from glassgpt.cli.process import interruptible_imports
 from glassgpt.cli.words import count, number, size
+from glassgpt.settings import InputError
 from glassgpt.training.machine_facts import Disk, MachineFacts, disk_of, machine_facts
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def doctor(
     directory: str | None = None,
     /,
     *,
+    verify_resume: Annotated[bool, Parameter(negative="")] = False,
+    trust_code: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Say what this machine is, how fast, and what training will use; or of a run, what looks wrong and what to do.
@@ -49,9 +52,19 @@ def doctor(
     ----------
     directory
         A run, to look for what went wrong in it. Left out: the machine is looked at.
+    verify_resume
+        Compute the last interval of a run (the newest, where none is named) once more and compare it bit for bit.
+    trust_code
+        Let --verify-resume run the code that the run was trained with.
     as_json
         Print one JSON object, and nothing else, on standard output.
     """
+    if trust_code and not verify_resume:
+        raise InputError("--trust-code lets --verify-resume run a run's own code: give both, or leave it out")
+    if verify_resume:
+        from glassgpt.cli.doctor_of_resume import doctor_of_resume
+
+        return doctor_of_resume(directory, trust_code, as_json)
     if directory is None:
         return _doctor_of_machine(as_json)
     from glassgpt.cli.doctor_of_run import doctor_of_run
