@@ -68,16 +68,13 @@ def verify_run(run: RunDirectory, doing: Callable[[str], None] = lambda what: No
         doing("reading the prepared text")
         text_check, text_is_there = _text(chosen, needed=not report)
         checks.append(text_check)
-    sound: list[Path] = []
-    with_a_model: list[Path] = []
+    damage: dict[Path, InputError | None] = {}
     for checkpoint in run.checkpoints():
         doing(f"reading {checkpoint.name}, {_n_bytes(checkpoint) / 1e6:,.0f} MB")
-        check = _checkpoint(checkpoint, chosen.run_id if chosen else "")
-        checks.append(check)
-        if not check.wrong:
-            sound.append(checkpoint)
-        if not check.wrong or _writes(checkpoint):
-            with_a_model.append(checkpoint)
+        damage[checkpoint] = _refusal(checkpoint, chosen.run_id if chosen else "")
+    sound = [checkpoint for checkpoint in damage if damage[checkpoint] is None]
+    with_a_model = [checkpoint for checkpoint in damage if checkpoint in sound or _writes(checkpoint)]
+    checks += [_checkpoint(checkpoint, refusal, bool(sound)) for checkpoint, refusal in damage.items()]
     if not run.checkpoints():
         checks.append(_no_checkpoint(run))
     else:
@@ -132,16 +129,21 @@ def _is_there(source: str) -> bool:
     return source in ("pydoc", GIVEN) or "*" in source or Path(source).exists()
 
 
-def _checkpoint(checkpoint: Path, run_id: str) -> Check:
+def _refusal(checkpoint: Path, run_id: str) -> InputError | None:
     try:
         refuse_unsound(checkpoint, run_id)
-    except InputError as damage:
-        finding = Finding(
-            "damaged_checkpoint", "a checkpoint is damaged", without_advice(damage),
-            "copy it back where there is a copy; else leave it: --resume passes it over",
-        )  # fmt: skip
-        return Check(checkpoint.name, "damaged", (finding,))
-    return Check(checkpoint.name, f"intact, every number finite, {_n_bytes(checkpoint) / 1e6:,.1f} MB")
+    except InputError as refusal:
+        return refusal
+    return None
+
+
+def _checkpoint(checkpoint: Path, refusal: InputError | None, others_are_sound: bool) -> Check:
+    if refusal is None:
+        return Check(checkpoint.name, f"intact, every number finite, {_n_bytes(checkpoint) / 1e6:,.1f} MB")
+    instead = "else leave it: --resume passes it over" if others_are_sound else "no other is left to go on from"
+    do = f"copy it back where there is a copy; {instead}"
+    finding = Finding("damaged_checkpoint", "a checkpoint is damaged", without_advice(refusal), do)
+    return Check(checkpoint.name, "damaged", (finding,))
 
 
 def _writes(checkpoint: Path) -> bool:

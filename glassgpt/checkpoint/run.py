@@ -98,8 +98,9 @@ class RunDirectory:
                 continue
             return ResumePoint(checkpoint=checkpoint, passed_over=tuple(passed_over))
         why = f" ({passed_over[0]})" if passed_over else ""
-        anew = f"start anew with glassgpt train --config {shlex.quote(str(self.path / SETTINGS_FILE))}"
-        raise InputError(f"{self.path} has no checkpoint to go on from{why}: copy one back, or {anew}")
+        run, file = (shlex.quote(str(path)) for path in (self.path, self.path / SETTINGS_FILE))
+        instead = f"`glassgpt data verify {run}` says what is left; `glassgpt train --config {file}` starts anew"
+        raise InputError(f"{self.path} has no checkpoint to go on from{why}: {instead}")
 
     def model(self) -> Path:
         """The checkpoint that the run stands for: its best, else the newest intact one. Raises InputError."""

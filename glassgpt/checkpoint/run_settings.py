@@ -27,7 +27,7 @@ def write_settings(run: Path, chosen: Settings) -> None:
 def read_settings(run: Path) -> Settings:
     """The run's settings. Raises InputError where config.yaml is not, byte for byte, as `write_settings` left it."""
     path = run / SETTINGS_FILE
-    instead = f"bring it back, or start a new run with it: glassgpt train --config {shlex.quote(str(path))}"
+    instead = f"bring it back, or start a new run with glassgpt train --config {shlex.quote(str(path))}"
     try:
         content = read_bytes(path)
     except OSError as error:

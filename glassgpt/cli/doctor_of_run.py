@@ -20,6 +20,8 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     page.doing("")
     record = record_of(verified.run, verified.wrong)
     path, found = record.run.path, findings(record)
+    if verified.resumes_from is None:  # so it cannot be told to go on
+        found = [finding for finding in found if finding.name != "unfinished"]
     if as_json:
         values = {"directory": str(path), "findings": [dataclasses.asdict(finding) for finding in found]}
         print(json.dumps(values))
