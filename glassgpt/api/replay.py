@@ -8,7 +8,9 @@ only read.
 import contextlib
 import dataclasses
 import itertools
+import shlex
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from glassgpt.api.start import replayed_start
 from glassgpt.api.train import learner
 from glassgpt.checkpoint.empty import is_builtin
 from glassgpt.checkpoint.huggingface import weights_to_huggingface
-from glassgpt.checkpoint.run import RunDirectory
+from glassgpt.checkpoint.run import RunDirectory, without_advice
 from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.checkpoint.soundness import COUNTERS, STATE, refuse_unsound
 from glassgpt.checkpoint.stored import WEIGHTS
@@ -58,6 +60,8 @@ class Replay:
     """Why equal bits could not be expected: it was computed with another PyTorch or on another machine."""
     only_the_log: bool = False
     """A logged line differs, but not the weights after it: it was the line that changed."""
+    passed_over: tuple[str, ...] = ()
+    """Checkpoints that are not sound, a line each."""
 
     @property
     def identical(self) -> bool:
@@ -73,7 +77,7 @@ def replay(
     where it kept one alone. Raises InputError where nothing can be computed again.
     """
     chosen = read_settings(run.path)
-    *before, newest = _sound(run, chosen.run_id, doing)
+    (*before, newest), passed_over = _sound(run, chosen.run_id, doing)
     counters = read_json(newest / COUNTERS)
     lines = {line.step: line for line in read_metrics(run.path / "metrics.jsonl")}
     last = max([*lines, counters["step"]])
@@ -107,7 +111,7 @@ def replay(
         for end in sorted({saved_step or last, last}):
             found.train(job, progress, end)
     elsewhere = _elsewhere(counters.get("computed_with"), computes_with(start.settings.run.device))
-    result = Replay(start.step, last, found.n_lines, saved_step, elsewhere=elsewhere)
+    result = Replay(start.step, last, found.n_lines, saved_step, elsewhere=elsewhere, passed_over=passed_over)
     if found.differs_at is not None:
         only_the_log = saved_step is not None and weights is None and found.differs_at <= saved_step
         return dataclasses.replace(
@@ -127,6 +131,7 @@ class _Steps:
         self.differs_at: int | None = None
         self.difference: str | None = None
         self._end, self._stop = last, StopRequest()
+        self._began = time.perf_counter()
 
     def train(self, job: Job, progress: Progress, end: int) -> None:
         """Train on to the end of step `end`."""
@@ -137,7 +142,8 @@ class _Steps:
             train(job, progress, self._stop)
 
     def stepped(self, now: Metrics) -> None:
-        self.doing(f"replaying step {now.step:,} of {self.first + 1:,} to {self.last:,}")
+        seconds = (time.perf_counter() - self._began) / (now.step - self.first) * (self.last - now.step)
+        self.doing(f"replaying step {now.step:,} of {self.first + 1:,} to {self.last:,}, {seconds:,.0f} s to go")
         if (line := self.lines.get(now.step)) is not None:
             self.n_lines += 1
             other = next((name for name in COMPARED if getattr(line, name) != getattr(now, name)), None)
@@ -154,19 +160,24 @@ class _Steps:
             self._stop.signal_number = signal.SIGINT  # the loop saves, which compares, and leaves
 
 
-def _sound(run: RunDirectory, run_id: str, doing: Callable[[str], None]) -> list[Path]:
-    """The newest two checkpoints that are sound, the newer last. Raises InputError where there is none."""
+def _sound(run: RunDirectory, run_id: str, doing: Callable[[str], None]) -> tuple[list[Path], tuple[str, ...]]:
+    """The newest two checkpoints that are sound, the newer last, and why not others. Raises InputError without any."""
     sound: list[Path] = []
+    passed_over: list[str] = []
     for checkpoint in reversed(run.checkpoints()):
         doing(f"reading {checkpoint.name}")
-        with contextlib.suppress(InputError):
+        try:
             refuse_unsound(checkpoint, run_id)
-            sound.insert(0, checkpoint)
+        except InputError as damage:
+            passed_over.append(without_advice(damage))
+            continue
+        sound.insert(0, checkpoint)
         if len(sound) == 2:
             break
     if not sound:
-        raise InputError(f"{run.path} has no sound checkpoint to replay from: see `glassgpt data verify`")
-    return sound
+        what = f"`glassgpt data verify {shlex.quote(str(run.path))}` says what is left"
+        raise InputError(f"{run.path} has no sound checkpoint to replay from: {what}")
+    return sound, tuple(passed_over)
 
 
 def _without_stops(run: RunConfig) -> RunConfig:

@@ -176,8 +176,8 @@ def _record(run: RunDirectory) -> Check:
 
 
 def _json_lines(run: RunDirectory, steps: Any) -> Iterator[Check]:
-    """metrics.jsonl and health.jsonl: every line read, in the order of its steps; the first as far as the run came."""
-    for name in ("metrics.jsonl", "health.jsonl"):
+    """The logs: every line read, in the order of its steps; metrics.jsonl as far as the run came."""
+    for name in ("metrics.jsonl", "health.jsonl", "skipped.jsonl"):
         path = run.path / name
         if path.exists() and not path.is_file():
             yield _unreadable(name, f"{path} is no file")

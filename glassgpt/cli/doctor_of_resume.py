@@ -22,8 +22,10 @@ def doctor_of_resume(directory: str | None, trust_code: bool, as_json: bool) -> 
     page.doing("loading PyTorch")
     with interruptible_imports():
         from glassgpt.api.replay import replay
-    found = replay(run, trust_code=trust_code, doing=page.doing)
-    page.doing("")
+    try:
+        found = replay(run, trust_code=trust_code, doing=page.doing)
+    finally:
+        page.doing("")
     status = 0 if found.identical or found.elsewhere else 1
     if as_json:
         values = {"directory": str(run.path), "identical": found.identical} | dataclasses.asdict(found)
@@ -31,6 +33,8 @@ def doctor_of_resume(directory: str | None, trust_code: bool, as_json: bool) -> 
         return status
     steps = f"steps {found.first + 1:,} to {found.last:,}" if found.last > found.first + 1 else f"step {found.last:,}"
     page.line(f"{run.path}: {steps} replayed, {number(found.n_lines, 'line')} of metrics.jsonl compared")
+    for why in found.passed_over:
+        page.row("passed over", why)
     _show(page, found)
     trust = ["--trust-code"] if (run.path / CODE).is_file() else []
     on = ["generate"] if (run.path / "report.json").is_file() else ["train", "--resume"]

@@ -76,9 +76,8 @@ def _skipped(record: RunRecord) -> Iterator[Finding]:
     if record.skipped:
         first = record.skipped[0]
         why = f"the first at step {first['step']:,}: {first.get('why', 'it does not say why')}"
-        where = f", in {first['tensor']}" if first.get("tensor") else ""
         yield Finding(
-            "skipped_steps", "steps made no update", f"{len(record.skipped):,}, {why}{where}",
+            "skipped_steps", "steps made no update", f"{len(record.skipped):,}, {why}",
             "a few do no harm; of many, lower --optim.learning-rate, and look at the text at the tokens that "
             f"{record.run.path / 'skipped.jsonl'} names",
         )  # fmt: skip

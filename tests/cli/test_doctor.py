@@ -129,6 +129,18 @@ def test_a_run_without_a_checkpoint_is_a_finding_and_no_run_is_an_error(capsys: 
     assert "there is no checkpoint" in capsys.readouterr().out
 
 
+def test_code_is_trusted_for_a_replay_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--trust-code"]) == 2
+    assert "--trust-code lets --verify-resume run" in capsys.readouterr().err
+
+
+def test_steps_that_made_no_update_are_told() -> None:
+    skipped = [{"step": 7, "why": "the loss is nan", "tensor": "loss", "tokens": [[0, 31]]}, {"step": 9}]
+    assert found(lines(FALLING), skipped=skipped) == ["steps made no update"]
+    (finding,) = findings(RunRecord(RunDirectory(Path("run")), [], {}, {}, None, None, skipped=skipped))
+    assert finding.evidence == "2, the first at step 7: the loss is nan"
+
+
 def test_the_limits_of_control_groups_are_found_in_both_versions(tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     (two / "docker" / "a").mkdir(parents=True)

@@ -298,7 +298,15 @@ from glassgpt.model import GPTModel
 
 class Model(GPTModel):
     def hidden(self, ids, cache=None):
-        return super().hidden(ids, cache) * (1 + 1e-6 * (time.perf_counter() % 1))
+        return super().hidden(ids, cache) * (1 + 0.1 * (time.perf_counter() % 1))
+"""
+STUMBLING = """
+from glassgpt.model import GPTModel
+
+class Model(GPTModel):
+    def hidden(self, ids, cache=None):
+        found = super().hidden(ids, cache)
+        return found * float("nan") if self.training and int(ids.sum()) % 6 == 2 else found
 """
 SORTS: dict[str, dict[str, Any]] = {
     "averaged": {"optim": {"average_share": 0.5, "name": "muon"}},
@@ -318,17 +326,36 @@ def test_every_sort_of_run_is_replayed_identically_and_a_restless_model_is_not(
         found = replay(RunDirectory(trained(tmp_path, name, () if "minutes" in more else (7, 15, 22), **more)))
         if not (found.identical and found.weights_at and found.n_lines):
             wrong.append((name, found))
+    (tmp_path / "stumbling.py").write_text(STUMBLING)  # its steps are skipped, by their text
+    run = trained(tmp_path, "stumbling", (7, 15, 22), run={"code": str(tmp_path / "stumbling.py")})
+    found = replay(RunDirectory(run), trust_code=True)
+    skipped = [json.loads(line)["step"] for line in (run / "skipped.jsonl").read_text().splitlines()]
+    assert found.first < skipped[-1] <= found.last
+    if not found.identical:
+        wrong.append(("with skipped steps", found))
     (tmp_path / "restless.py").write_text(RESTLESS)  # the negative control: it takes something from elsewhere
     run = trained(tmp_path, "restless", stops=(7, 15), run={"code": str(tmp_path / "restless.py")})
     with pytest.raises(InputError, match="was trained with code of its own"):
         replay(RunDirectory(run))
     restless = replay(RunDirectory(run), trust_code=True)
     said = f"a model that looks at the clock: differs from step {restless.differs_at} on, of 13 to 15"
-    tally("run", "replayed bit for bit, of a sort", len(SORTS), len(wrong), control=said)
+    tally("run", "replayed bit for bit, of a sort", len(SORTS) + 1, len(wrong), control=said)
     assert wrong == []
     assert restless.differs_at == 13
     assert command(["doctor", str(run), "--verify-resume", "--trust-code"]) == 1
     assert "differs" in capsys.readouterr().out
+
+
+def test_a_replay_passes_over_what_is_damaged_and_says_so(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    altered("step-00000018/model.safetensors")(night)
+    assert command(["doctor", str(night), "--verify-resume"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "steps 1 to 21 replayed" in said
+    assert "step-00000018/model.safetensors was altered" in said
+    assert "identical" in said
+    altered(f"{LATEST}/model.safetensors")(night)
+    assert command(["doctor", str(night), "--verify-resume"]) == 2
+    assert "no sound checkpoint to replay from: `glassgpt data verify" in capsys.readouterr().err
 
 
 def test_a_line_that_was_changed_is_named_and_told_from_other_weights(
