@@ -1,5 +1,6 @@
 """What a run writes into its directory while it trains."""
 
+import hashlib
 import json
 import math
 import re
@@ -71,8 +72,13 @@ class Recorder:
 
         Raises TrainingFailed, with nothing saved, where a weight or a number of the optimiser's is not finite.
         """
-        run_id = self.start.settings.run_id
-        named = {"threads": torch.get_num_threads(), "computed_with": self.computed_with, "run_id": run_id}
+        code = self.start.code.source
+        named = {
+            "run_id": self.start.settings.run_id,
+            "threads": torch.get_num_threads(),
+            "computed_with": self.computed_with,
+            "code_sha256": None if code is None else hashlib.sha256(code).hexdigest(),
+        }
         trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
         if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
             raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")

@@ -20,6 +20,7 @@ from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
 from glassgpt.checkpoint.run_settings import read_settings
+from glassgpt.checkpoint.soundness import refuse_other_code
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
 from glassgpt.data.prepare import Prepared
@@ -166,7 +167,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
         chosen = dataclasses.replace(chosen, plan=())
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
-    code = _trusted(directory, chosen, trust_code, code)
+    code = _trusted(directory, chosen, checkpoint, trust_code, code)
     prepared = prepared_again(chosen, code.documents)
     state = _state_of(checkpoint, chosen, prepared)
     notes = [f"passed over: {why}" for why in point.passed_over]
@@ -199,20 +200,24 @@ def replayed_start(
 
     Nothing of the run is changed. Raises InputError as `resumed_start` does.
     """
-    code = _trusted(directory, chosen, trust_code, BUILT_IN)
+    code = _trusted(directory, chosen, checkpoint, trust_code, BUILT_IN)
     prepared = prepared_again(chosen, code.documents)
     state = _state_of(checkpoint, chosen, prepared) if checkpoint else None
     chosen, plan = _settle(_without_limit(chosen), prepared, code)
     return Start(directory, chosen, prepared, plan, False, code, checkpoint, state)
 
 
-def _trusted(directory: RunDirectory, chosen: Settings, trust_code: bool, code: Code) -> Code:
-    """The code that the run was trained with. Raises InputError where it may not be run."""
+def _trusted(
+    directory: RunDirectory, chosen: Settings, checkpoint: Path | None, trust_code: bool, code: Code
+) -> Code:
+    """The code that the run was trained with. Raises InputError where it may not be run, or is another by now."""
     if chosen.run.code == CODE and not trust_code:
         raise InputError(
             f"{directory.path} was trained with code of its own, which going on would run: read "
             f"{directory.path / CODE}, then give --trust-code (in Python trust_code=True)"
         )
+    if chosen.run.code == CODE and checkpoint and not code.is_given:
+        refuse_other_code(checkpoint)
     return settled_code(str(directory.path / CODE) if chosen.run.code == CODE else chosen.run.code, code)
 
 

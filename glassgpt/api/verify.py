@@ -1,5 +1,6 @@
 """Everything of a run checked against what it was written as: what is damaged, and what can still be done with it."""
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.api.texts import cache_folder
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RUN_FILE, RunDirectory, holds_a_model, without_advice
 from glassgpt.checkpoint.run_settings import SETTINGS_FILE, read_settings
-from glassgpt.checkpoint.soundness import refuse_not_finite, refuse_unsound
+from glassgpt.checkpoint.soundness import refuse_not_finite, refuse_other_code, refuse_unsound
 from glassgpt.config import Settings
 from glassgpt.data.prepare import open_prepared
 from glassgpt.files.atomic import LITTER
@@ -71,10 +73,13 @@ def verify_run(run: RunDirectory, doing: Callable[[str], None] = lambda what: No
     damage: dict[Path, InputError | None] = {}
     for checkpoint in run.checkpoints():
         doing(f"reading {checkpoint.name}, {_n_bytes(checkpoint) / 1e6:,.0f} MB")
-        damage[checkpoint] = _refusal(checkpoint, chosen.run_id if chosen else "")
+        refusal = _refusal(checkpoint, chosen.run_id if chosen else "")
+        if checkpoint.is_dir():  # else a run that is going on has let go of it meanwhile
+            damage[checkpoint] = refusal
     sound = [checkpoint for checkpoint in damage if damage[checkpoint] is None]
     with_a_model = [checkpoint for checkpoint in damage if checkpoint in sound or _writes(checkpoint)]
     checks += [_checkpoint(checkpoint, refusal, bool(sound)) for checkpoint, refusal in damage.items()]
+    checks += [*_code(sound[-1])] if sound else []
     if not run.checkpoints():
         checks.append(_no_checkpoint(run))
     else:
@@ -82,7 +87,8 @@ def verify_run(run: RunDirectory, doing: Callable[[str], None] = lambda what: No
     lines = read_metrics(run.path / "metrics.jsonl")
     checks += [*_json_lines(run, report.get("steps")), *_json_files(run), *_litter(run)]
     step = int(sound[-1].name.removeprefix("step-")) if sound else None
-    resumes = step if text_is_there else None
+    code_is_whole = all(finding.name != "damaged_code" for check in checks for finding in check.wrong)
+    resumes = step if text_is_there and code_is_whole else None
     reached = max([line.step for line in lines] + [int(run.latest.name.removeprefix("step-")) if run.latest else 0])
     return Verified(
         run=run,
@@ -107,7 +113,7 @@ def _text(chosen: Settings, needed: bool) -> tuple[Check, bool]:
     missing = [source for source in chosen.text if not _is_there(source)]
     again = f"prepared again from {', '.join(chosen.text)}"
     if not folder.exists() and not missing:
-        return Check(name, f"not in {folder.parent} any more: it is {again} when it is needed"), True
+        return Check(name, f"not in {folder.parent} any more: it is {again}, if that is unchanged"), True
     if not folder.exists():
         if not needed:
             return Check(name, "gone, as its text is: the run is finished and can do without"), False
@@ -155,6 +161,16 @@ def _writes(checkpoint: Path) -> bool:
     return holds_a_model(checkpoint)
 
 
+def _code(checkpoint: Path) -> Iterator[Check]:
+    """The code of a run that was trained with some of its own."""
+    if (checkpoint.parent / CODE).is_file():
+        try:
+            refuse_other_code(checkpoint)
+            yield Check(CODE, "as the run was begun with it")
+        except InputError as damage:
+            yield _damaged(CODE, "damaged_code", "the run's code is damaged", damage)
+
+
 def _no_checkpoint(run: RunDirectory) -> Check:
     finding = Finding(
         "no_checkpoint", "there is no checkpoint", f"no folder step-... in {run.path}",
@@ -168,11 +184,11 @@ def _record(run: RunDirectory) -> Check:
     record, path = _object(run.path / RUN_FILE), run.path / RUN_FILE
     if record is None:
         return _unreadable(RUN_FILE, f"{path} is gone or holds no JSON object, so the best checkpoint is not known")
-    steps = {name: record[name].get("step") for name in ("best", "latest") if isinstance(record.get(name), dict)}
-    for name, step in steps.items():
-        if not isinstance(step, int) or not run.checkpoint_path(step).is_dir():
-            return _unreadable(RUN_FILE, f"{path} names step {step} as the {name}, which is not there")
-    return Check(RUN_FILE, ", ".join(f"{name}: step {step:,}" for name, step in steps.items()) or "no checkpoint yet")
+    named = {name: run.recorded(name) for name in ("best", "latest") if name in record}
+    gone = next((name for name, checkpoint in named.items() if checkpoint is None), None)
+    if gone is not None:
+        return _unreadable(RUN_FILE, f"{path} names a {gone} checkpoint that is not there")
+    return Check(RUN_FILE, ", ".join(f"{name}: {checkpoint.name}" for name, checkpoint in named.items() if checkpoint))
 
 
 def _json_lines(run: RunDirectory, steps: Any) -> Iterator[Check]:
@@ -239,4 +255,6 @@ def _damaged(name: str, kind: str, what: str, damage: InputError) -> Check:
 
 def _n_bytes(path: Path) -> int:
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    with contextlib.suppress(FileNotFoundError):  # a run that is going on has let go of it
+        return sum(file.stat().st_size for file in files)
+    return 0

@@ -54,12 +54,12 @@ class RunDirectory:
     @property
     def best(self) -> Path | None:
         """The checkpoint with the lowest bits per byte on the validation text, if one was evaluated."""
-        return self._recorded("best")
+        return self.recorded("best")
 
     @property
     def latest(self) -> Path | None:
         """The checkpoint that was recorded last; where there is no record, the one of the highest step."""
-        return self._recorded("latest") or next(reversed(self.checkpoints()), None)
+        return self.recorded("latest") or next(reversed(self.checkpoints()), None)
 
     def record(self, step: int, val_bpb: float | None) -> None:
         """Note that the checkpoint of `step` was saved, and later again with what its evaluation gave.
@@ -125,7 +125,8 @@ class RunDirectory:
             return True
         return best["step"] == step or val_bpb < best["val_bpb"]
 
-    def _recorded(self, name: str) -> Path | None:
+    def recorded(self, name: str) -> Path | None:
+        """The checkpoint that run.json names as the "best" or the "latest"; None where it is not there."""
         entry = self._read().get(name)
         path = self.checkpoint_path(entry["step"]) if entry else None
         return path if path and path.is_dir() else None

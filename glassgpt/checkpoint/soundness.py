@@ -3,9 +3,11 @@
 Read with numpy alone, one tensor after the other, so that a large checkpoint takes little memory and no PyTorch.
 """
 
+import hashlib
 import math
 from pathlib import Path
 
+from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run_settings import SETTINGS_FILE
 from glassgpt.checkpoint.stored import WEIGHTS, StoredTensor, read_stored, stored_weights
 from glassgpt.files.manifest import MANIFEST, TRAINER, verify_checkpoint
@@ -25,10 +27,10 @@ def refuse_unsound(checkpoint: Path, run_id: str = "") -> None:
     verify_checkpoint(checkpoint)
     try:
         counters = read_json(checkpoint / COUNTERS)
-        step, of = int(counters["step"]), counters.get("run_id")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        step, of = str(int(counters["step"])), counters.get("run_id")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise InputError(f"{checkpoint / COUNTERS} does not say how far the training was") from None
-    if checkpoint.name != f"step-{step:08d}":
+    if checkpoint.name != f"step-{step:0>8}":
         raise InputError(f"{checkpoint} holds step {step}, so it was renamed or copied")
     if run_id and of not in (None, run_id):
         raise InputError(f"{checkpoint} is of another run than {checkpoint.parent / SETTINGS_FILE}")
@@ -39,6 +41,15 @@ def refuse_unsound(checkpoint: Path, run_id: str = "") -> None:
 def refuse_not_finite(checkpoint: Path) -> None:
     """Raise InputError where a weight of the model is NaN or infinite; it names the tensor."""
     _refuse_not_finite(checkpoint / WEIGHTS, stored_weights(checkpoint))
+
+
+def refuse_other_code(checkpoint: Path) -> None:
+    """Raise InputError where the code in the run's directory is not what `checkpoint` was trained with."""
+    path, saved = checkpoint.parent / CODE, read_json(checkpoint / COUNTERS).get("code_sha256")
+    if saved and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != saved:
+        there = (checkpoint / CODE).is_file()
+        instead = f"copy {checkpoint / CODE} there" if there else "bring it back"
+        raise InputError(f"{path} was altered since the run began (its SHA-256 differs): {instead}")
 
 
 def _refuse_not_finite(path: Path, tensors: dict[str, StoredTensor]) -> None:

@@ -60,6 +60,8 @@ def _goes_on(verified: "Verified") -> str:
         damaged = {finding.name for finding in verified.wrong}
         if "damaged_settings" in damaged:
             return "not before its config.yaml is back"
+        if "damaged_code" in damaged:
+            return "not before its code.py is back"
         if damaged & {"lost_text", "damaged_text"}:
             return "not before its text is back"
         return "it cannot: no checkpoint is intact"

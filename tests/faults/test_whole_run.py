@@ -170,7 +170,7 @@ DAMAGES: dict[str, tuple[Damage, str, int | None, int]] = {
     "metrics out of order": (swapped_lines, "metrics.jsonl is out of order", 21, 18),
     "metrics": (altered("metrics.jsonl", 2), "1 of 20 lines", 21, 18),
     "run.json of what is not there": (
-        values("run.json", best={"step": 3, "val_bpb": 1.0}), "names step 3 as the best", 21, 21
+        values("run.json", best={"step": 3, "val_bpb": 1.0}), "names a best checkpoint that is not there", 21, 21
     ),
     "run.json gone": (lambda run: (run / "run.json").unlink(), "run.json is gone", 21, 21),
     "plan": (altered("plan.json", 0), "plan.json holds no JSON object", 21, 18),
@@ -344,6 +344,21 @@ def test_every_sort_of_run_is_replayed_identically_and_a_restless_model_is_not(
     assert restless.differs_at == 13
     assert command(["doctor", str(run), "--verify-resume", "--trust-code"]) == 1
     assert "differs" in capsys.readouterr().out
+
+
+def test_code_that_changed_is_refused_before_it_runs(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "tales.txt").write_bytes((home / "tales.txt").read_bytes())
+    (tmp_path / "stumbling.py").write_text(STUMBLING)
+    run = trained(tmp_path, "stumbling", (7,), run={"code": str(tmp_path / "stumbling.py")})
+    assert checked(run).wrong == []
+    (run / "code.py").write_text("raise AssertionError('it ran')")
+    assert [finding.name for finding in checked(run).wrong] == ["damaged_code"]
+    assert checked(run).resumes_from is None
+    changed = r"code\.py was altered .*: copy .*step-0000000\d/code\.py there"
+    with pytest.raises(InputError, match=changed):
+        replay(RunDirectory(run), trust_code=True)
+    with pytest.raises(InputError, match=changed):
+        glassgpt.train(resume=run, trust_code=True)
 
 
 def test_a_replay_passes_over_what_is_damaged_and_says_so(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
