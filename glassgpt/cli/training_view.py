@@ -268,7 +268,7 @@ class LiveView(PlainView):
             for row in loss_chart(self.losses.points, self.validation, min(width, WIDEST), max(4, height // 5)):
                 self.print(row)
         last = self.losses.points[-1][1] if self.losses.points else math.nan
-        return f"{self.losses.first:.3f} to {last:.3f} nats a token" if self.losses.first else ""
+        return f"{self.losses.first:.3f} to {last:.3f} nats a token" if self.losses.first else super().curve(run)
 
 
 def compared(predicted: "Costs", measured: "Costs") -> list[str]:
