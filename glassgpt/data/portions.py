@@ -53,10 +53,11 @@ def go_on(folder: Path, shard: str) -> Work | None:
         if any(hashlib.sha256(read_bytes(folder / name, LARGE)).hexdigest() != sums[name] for name in sums):
             return None
         tokenizer = Tokenizer.load(folder)
+        position = int(begun["position"])
         writer = ShardWriter(folder / shard, tokenizer.vocab_size, Written(**begun["shard"]))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Work(tokenizer, sums, writer, begun["position"])
+    return Work(tokenizer, sums, writer, position)
 
 
 def record(folder: Path, work: Work) -> None:
