@@ -97,6 +97,16 @@ def test_a_preparation_removes_what_was_abandoned_of_other_texts(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == [prepared.hash]
 
 
+@needs_fork
+def test_a_text_that_somebody_comes_back_to_after_a_week_is_gone_on_with(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    [folder] = tmp_path.iterdir()
+    os.utime(folder, (1, 1))
+    said: list[str] = []
+    prepare(Corpus.of(TEXTS), BYTES, tmp_path, 1, said.append, long=0, n_bytes=5000)
+    assert said[0].startswith("going on with the text at ")
+
+
 def test_every_file_and_folder_is_forced_to_the_disk_before_the_next_thing_depends_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
