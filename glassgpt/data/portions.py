@@ -2,8 +2,8 @@
 
 After each portion its ids are forced to the disk, and then `progress.json` says how far the text is done and what the
 SHA-256 of those ids is. Who goes on compares the ids with it before adding any; where they differ the text is begun
-anew. A portion ends where a part of the text ends, and parts are the same wherever one begins to read them, so the
-shard is the same whether or not it was interrupted.
+anew. Each portion is read from its own beginning, also by a process that was not interrupted, so the shard is the
+same in either case.
 """
 
 import dataclasses
