@@ -2,8 +2,8 @@
 
 After each portion its ids are forced to the disk, and then `progress.json` says how far the text is done and what the
 SHA-256 of those ids is. Who goes on compares the ids with it before adding any; where they differ the text is begun
-anew. A portion ends where a part of the text ends, and parts are the same wherever one begins to read them, so the
-shard is the same whether or not it was interrupted.
+anew. Each portion is read from its own beginning, also by a process that was not interrupted, so the shard is the
+same in either case.
 """
 
 import dataclasses
@@ -53,10 +53,11 @@ def go_on(folder: Path, shard: str) -> Work | None:
         if any(hashlib.sha256(read_bytes(folder / name, LARGE)).hexdigest() != sums[name] for name in sums):
             return None
         tokenizer = Tokenizer.load(folder)
+        position = int(begun["position"])
         writer = ShardWriter(folder / shard, tokenizer.vocab_size, Written(**begun["shard"]))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Work(tokenizer, sums, writer, begun["position"])
+    return Work(tokenizer, sums, writer, position)
 
 
 def record(folder: Path, work: Work) -> None:

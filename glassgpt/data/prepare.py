@@ -102,8 +102,8 @@ def prepare(
             f"the text has {corpus.n_characters} characters, too few to keep {config.val_fraction:.0%} apart for "
             "validation: give a longer text"
         )
-    remove_abandoned(cache)
     with working_folder(directory, FACTS) as folder, writing_to(cache):
+        remove_abandoned(cache)
         tokenizer, sums, n_train = _tokenised(
             folder, spec, train, n_threads, n_bytes if corpus.n_bytes > long else None, phase
         )

@@ -64,8 +64,6 @@ def working_folder(directory: Path, last: str) -> Generator[Path, None, None]:
 
 def remove_abandoned(cache: Path) -> None:
     """Remove what killed preparations left in `cache` more than a week ago and nobody works on."""
-    if not cache.is_dir():
-        return
     for entry in [entry for entry in os.scandir(cache) if entry.name.startswith(WORKING)]:
         try:
             if time.time() - entry.stat(follow_symlinks=False).st_mtime < WEEK:
@@ -75,8 +73,10 @@ def remove_abandoned(cache: Path) -> None:
             elif fcntl is None:
                 shutil.rmtree(entry)
             elif (lock := _lock(Path(entry))) is not None:
-                shutil.rmtree(entry)
-                os.close(lock)
+                try:
+                    shutil.rmtree(entry)
+                finally:
+                    os.close(lock)
         except OSError:  # another process was faster, or it is not ours to remove
             continue
 

@@ -6,6 +6,7 @@ uses the file; some of the damage goes through all of `load`, `resume` and `prep
 
 import hashlib
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,13 @@ def test_any_damage_is_refused_before_use_and_the_file_named(
     tally("R4", f"{name}: {file} ({in_use} through a whole use)", trials, failures, control=control)
     assert failures == 0
     assert unseen > 0
+
+
+def test_a_whole_prepared_text_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
+    mine, other = (a_prepared_text(tmp_path, seed) for seed in (0, 1))
+    shutil.rmtree(mine)
+    other.rename(mine)
+    assert f"{mine / 'prepared.json'} is of another text" in (refusal(open_prepared, mine) or "")
 
 
 SETTINGS = """

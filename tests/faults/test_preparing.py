@@ -1,10 +1,12 @@
 """The preparation of a text is killed anywhere, or loses power: the next one gives the same bytes, and goes on."""
 
 import contextlib
+import ctypes
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from glassgpt.config import DataConfig
 from glassgpt.data.prepare import prepare
 from glassgpt.data.shards import ShardWriter, Written
 from glassgpt.data.working_folder import WORKING
+from glassgpt.files.atomic import SaveError
 from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus
 from glassgpt.text.stories import write_stories
@@ -248,3 +251,33 @@ def test_of_an_interrupted_long_text_only_the_folder_to_go_on_with_stays(texts: 
 def test_of_an_interrupted_short_text_nothing_stays(texts: list[str], tmp_path: Path) -> None:
     interrupt(texts, tmp_path, "tokenising the text", long=10**9)
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or (os.geteuid() != 0 and "CI" not in os.environ),
+    reason="mounting a small tmpfs needs root on Linux",
+)
+def test_a_full_disk_is_one_line_and_with_room_again_the_text_is_gone_on_with(
+    texts: list[str], whole: Files, tmp_path: Path
+) -> None:
+    def mount(options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)], check=True)
+
+    def fill() -> None:
+        clone_newns = 0x20000  # mounts of our own, which end with this process
+        assert ctypes.CDLL(None, use_errno=True).unshare(clone_newns) == 0
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        mount("size=1m")
+        said: list[str] = []
+        for size in (40, 60, 80, 100, 120):
+            mount(f"remount,size={size}k")
+            with pytest.raises((InputError, SaveError), match=r"cannot .*No space left on device") as refused:
+                prepare_long(texts, tmp_path, said)
+            assert "\n" not in str(refused.value)
+            assert all(path.name.startswith(WORKING) for path in tmp_path.iterdir())
+        mount("remount,size=1m")
+        prepare_long(texts, tmp_path, said)
+        assert went_on(said)
+        assert files_of(tmp_path) == whole
+
+    forked.run(fill)

@@ -190,7 +190,7 @@ def test_in_real_training_no_stop_loses_or_repeats_a_token(
         once()
         return sum(found)
 
-    trials, controls = amount(6, 60), amount(2, 10)
+    trials, controls = amount(5, 60), amount(2, 10)
     failures = differ(trials)
     with pytest.MonkeyPatch.context() as patch:
         begins_anew(patch)
