@@ -87,7 +87,7 @@ class Skipped:
     """The first and the last position of each window of its batch, in the training text's shard."""
 
     def __str__(self) -> str:
-        return f"step {self.step} is skipped: {self.why} (windows at tokens {self.where})"
+        return f"step {self.step:,} is skipped: {self.why} (windows at tokens {self.where})"
 
     @property
     def where(self) -> str:
