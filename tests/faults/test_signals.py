@@ -60,7 +60,7 @@ IMPORTED = ("glassgpt.cli.main", "glassgpt.cli.train", "glassgpt.api.compare", "
             "rich.console", "numpy.random")  # fmt: skip
 """What every one of the forks would else import by itself."""
 READING = ("glassgpt.api.texts", "read_documents", 1)
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+SIGNALS = [number for number in signal.Signals if number.name in ("SIGTERM", "SIGINT", "SIGHUP")]
 
 
 @dataclass
