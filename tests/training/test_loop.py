@@ -1,6 +1,7 @@
 """The loop by itself: which steps are skipped, what they leave, and where training ends."""
 
 import math
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from glassgpt.evaluation.bits_per_byte import Evaluation
 from glassgpt.model import GPTModel
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.schedule import StepPlan, learning_rate
-from glassgpt.training.interruption import StopRequest
+from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.loop import Job, Progress, Skipped, TrainingFailed, train
 from glassgpt.training.metrics import Metrics
 from glassgpt.training.step import NextTokenLoss
@@ -99,6 +100,19 @@ def test_a_run_of_which_no_step_can_be_taken_fails() -> None:
     done.job = replace(done.job, plan=StepPlan.of(2))
     with pytest.raises(TrainingFailed, match=r"step 2 .*the last 2 steps could not be taken"):
         done.train()
+
+
+def test_a_stop_that_comes_after_a_save_was_thought_of_is_saved_as_well() -> None:
+    done, stop = Done({}), StopRequest()
+
+    def stopping(line: Metrics) -> None:
+        if line.step == 4:
+            stop.signal_number = signal.SIGTERM
+
+    done.job = replace(done.job, on_log=stopping)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 4"):
+        train(done.job, Progress(), stop)
+    assert [progress.step for progress in done.saves] == [3, 4]
 
 
 def test_an_evaluation_that_is_not_finite_ends_training() -> None:
