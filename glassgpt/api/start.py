@@ -236,12 +236,12 @@ def _without_limit(chosen: Settings) -> Settings:
 
 
 def _is_reported(directory: RunDirectory, step: int) -> bool:
-    """Whether the run came to its end at `step`: its last evaluation is done and written down."""
+    """Whether the run came to its end at `step`: its last evaluation is done and written down, and its page is made."""
     try:
         report = read_json(directory.path / "report.json")
     except (OSError, ValueError):
         return False
-    return isinstance(report, dict) and report.get("steps") == step
+    return isinstance(report, dict) and report.get("steps") == step and (directory.path / "report.html").exists()
 
 
 def _is_copied_code(config_file: Path, stored: Mapping[str, Any], given: Given) -> bool:

@@ -76,8 +76,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
-    for number in stopping():  # all is done: no traceback of a signal that comes now
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    if code != 130:
+        for number in stopping():  # all is done: a signal would only interrupt the leaving
+            signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

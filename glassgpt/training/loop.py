@@ -87,7 +87,7 @@ class Skipped:
     """The first and the last position of each window of its batch, in the training text's shard."""
 
     def __str__(self) -> str:
-        return f"step {self.step} is skipped: {self.why} (windows at tokens {self.where})"
+        return f"step {self.step:,} is skipped: {self.why} (windows at tokens {self.where})"
 
     @property
     def where(self) -> str:
@@ -180,6 +180,8 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
             job.on_log(last)
             since, at_work = step, 0.0
         if stop.signal_number is not None:
+            if saved_at != step:
+                continue  # it came since a save was thought of
             raise Interrupted(step, stop.signal_number)
         if step >= plan.total_steps:
             return progress

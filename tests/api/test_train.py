@@ -183,7 +183,8 @@ def test_the_best_the_latest_and_the_one_before_are_kept_and_the_rest_pruned(sto
 
 
 def test_a_learning_rate_that_explodes_stops_before_the_update_and_keeps_the_checkpoints(story_file: Path) -> None:
-    with pytest.raises(TrainingFailed, match=r"stopped at step \d+ before its update: .* try a lower learning rate"):
+    says = r"stopped at step \d+ before its update: .* try a lower learning rate .*checkpoint is exploding/step-"
+    with pytest.raises(TrainingFailed, match=says):
         glassgpt.train(
             story_file,
             steps=200,
@@ -192,6 +193,7 @@ def test_a_learning_rate_that_explodes_stops_before_the_update_and_keeps_the_che
             optim={"batch_size": 4, "learning_rate": 1e30, "warmup": 0, "grad_clip": 0},
             run={"save_every": 1},
         )
+    assert Path("exploding/skipped.jsonl").read_text().count("\n") == 3
     gpt = glassgpt.load("exploding")
     assert all(bool(p.isfinite().all()) for p in gpt.model.parameters())
 

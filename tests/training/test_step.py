@@ -1,3 +1,6 @@
+import contextlib
+import math
+
 import pytest
 import torch
 
@@ -6,7 +9,8 @@ from glassgpt.model import GPTModel
 from glassgpt.ops.loss import IGNORED
 from glassgpt.optim.groups import make_optimizer
 from glassgpt.optim.optimizer import Optimizer
-from glassgpt.training.step import NextTokenLoss, Refused, training_step
+from glassgpt.training.finite import first_not_finite
+from glassgpt.training.step import NextTokenLoss, Refused, refuse_spoiled, training_step
 
 CONFIG = GPTConfig(vocab_size=17, context_length=8, embedding_dim=16, n_heads=2, n_layers=2, tie_embeddings=True)
 
@@ -91,3 +95,65 @@ def test_a_tied_embedding_gets_the_rows_of_the_batch_and_the_gradient_of_the_hea
     assert found is not None
     assert found.layout == torch.strided
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def spoilt(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """The loss of every batch, and so its gradients, times a factor."""
+    forward = NextTokenLoss.forward
+    monkeypatch.setattr(NextTokenLoss, "forward", lambda *given: forward(*given) * factor)
+
+
+def state(model: GPTModel, optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    named = model.state_dict() | optimizer.tensors()
+    return {name: tensor.detach().clone() for name, tensor in named.items()}
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("factor", [math.nan, math.inf, -math.inf, 100.0, 1e37])
+def test_a_step_that_is_refused_leaves_every_bit_of_weights_and_optimiser(
+    name: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = fresh()
+    optimizer = make_optimizer(model, OptimConfig(name=name, average_share=0.5))
+    loss_of = NextTokenLoss(model)
+    usual = training_step(loss_of, optimizer, *a_batch(), learning_rate=1e-3, grad_clip=1.0).loss
+    before = state(model, optimizer)
+    spoilt(monkeypatch, factor)
+    with pytest.raises(Refused) as refused:
+        training_step(loss_of, optimizer, *a_batch(), learning_rate=1e-3, grad_clip=1.0, usual_loss=usual)
+    assert not refused.value.is_weight
+    after = state(model, optimizer)
+    assert all(torch.equal(before[name], after[name]) for name in before | after)
+
+
+def test_a_gradient_that_is_not_finite_and_a_norm_that_overflows_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimizer = fresh()
+    scale = model.final_norm.scale  # pyrefly: ignore
+    not_finite = "the gradient of final_norm.scale is not finite"
+    too_large = "the norm of the gradients overflows, that of final_norm.scale before others"
+    for factor, says in ((math.inf, not_finite), (1e25, too_large)):
+        hook = scale.register_hook(lambda gradient, factor=factor: torch.full_like(gradient, factor))
+        with pytest.raises(Refused, match=says) as refused:
+            training_step(NextTokenLoss(model), optimizer, *a_batch(), learning_rate=1e-3, grad_clip=1.0)
+        assert refused.value.tensor == "final_norm.scale"
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("loss", "usual", "is_spike"),
+    [(25.1, 2.5, True), (24.9, 2.5, False), (1.9, 0.01, False), (2.1, 0.01, True), (1e30, math.inf, False)],
+)
+def test_a_spike_is_many_times_what_was_usual_and_more_than_a_little(loss: float, usual: float, is_spike: bool) -> None:
+    loss_of = NextTokenLoss(fresh()[0])
+    with pytest.raises(Refused) if is_spike else contextlib.nullcontext():
+        refuse_spoiled(loss_of, loss, 1.0, usual)
+
+
+def test_the_first_tensor_with_a_number_that_is_none_is_found() -> None:
+    whole = [("counts", torch.arange(3)), ("none", torch.empty(0)), ("many", torch.ones(3, 4)), ("one", torch.ones(()))]
+    assert first_not_finite(whole) is None
+    for bad in (math.nan, math.inf, -math.inf):
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            spoiled = torch.randn(5, 7, dtype=dtype)
+            spoiled[4, 6] = bad
+            assert first_not_finite([*whole, ("bad", spoiled), ("later", spoiled)]) == "bad"
