@@ -174,9 +174,9 @@ def calls() -> list[tuple[str, str, ast.Call]]:
 
 
 def test_nothing_is_renamed_over_a_file_that_is_there() -> None:
-    """On Windows os.rename refuses that. What is renamed are folders, which it can only move to a free name anywhere."""
+    """On Windows os.rename refuses that. Folders, which it can only move to a free name anywhere, are atomic.py's."""
     renames = [where for where, name, _ in calls() if re.search(r"\brename$", name)]
-    assert {where.partition(":")[0] for where in renames} == {"data/working_folder.py", "files/atomic.py"}
+    assert {where.partition(":")[0] for where in renames} == {"files/atomic.py"}
 
 
 def test_paths_are_joined_by_the_system() -> None:
