@@ -102,7 +102,7 @@ def _put_in_place(folder: Path, directory: Path, last: str) -> None:
     if directory.exists() and not (directory / last).exists():
         shutil.rmtree(directory)
     try:
-        os.rename(folder, directory)
+        os.replace(folder, directory)
     except OSError:
         if not (directory / last).exists():
             raise

@@ -111,19 +111,19 @@ def test_every_file_and_folder_is_forced_to_the_disk_before_the_next_thing_depen
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    real_sync, real_rename = os.fsync, os.rename
+    real_sync, real_replace = os.fsync, os.replace
 
     def fsync(descriptor: int) -> None:
         real_sync(descriptor)
         same = (path for path in [tmp_path, *tmp_path.rglob("*")] if path.stat().st_ino == os.fstat(descriptor).st_ino)
         done.append(f"sync {next(same).name}")
 
-    def rename(old: Path, new: Path) -> None:
-        real_rename(old, new)
+    def replace(old: Path, new: Path) -> None:
+        real_replace(old, new)
         done.append(f"rename {Path(old).name}")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "replace", replace)
     name = prepare(Corpus.of(TEXTS), BYTES, tmp_path).hash
     files = {"train.shard", "val.shard", "tokenizer.json", "tokenizer_config.json", "prepared.json"}
     assert {*done[:5]} == {f"sync {file}" for file in files}

@@ -210,7 +210,7 @@ def test_every_flipped_bit_of_an_unfinished_preparation_costs_time_alone(
             shutil.rmtree(next(tmp_path.iterdir()))
         return n_different
 
-    trials, controls = amount(4, 200), amount(8, 60)
+    trials, controls = amount(4, 100), amount(8, 30)
     failures = differ(trials)
     with pytest.MonkeyPatch.context() as patch:
         without_comparison(patch)
