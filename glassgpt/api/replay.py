@@ -86,6 +86,8 @@ def replay(
     chosen = dataclasses.replace(chosen, run=dataclasses.replace(chosen.run, threads=counters["threads"]))
     doing("opening the run")
     start = replayed_start(run, chosen, start_at, trust_code=trust_code)
+    assert start.plan is not None  # a run with a checkpoint has one
+    last = min(last, start.plan.total_steps)
     torch.set_num_threads(start.settings.run.threads)
     if start.settings.run.deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(start.settings.run.deterministic)
@@ -101,7 +103,6 @@ def replay(
             if end_at is not None and now.step == saved_step:
                 weights = _other_tensor(end_at, loss_of.model, optimizer.tensors())
 
-        assert start.plan is not None  # a run with a checkpoint has one
         job = Job(
             loss_of=loss_of, optimizer=optimizer, batches=start.batches, optim=start.settings.optim,
             run=_without_stops(start.settings.run), plan=start.plan, save=saved, evaluate=_never,

@@ -1,4 +1,4 @@
-"""`glassgpt data`: prepare a text by hand, look at what was prepared, check it."""
+"""`glassgpt data`: prepare a text by hand, look at what was prepared, check it or a whole run."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from glassgpt.settings import InputError
 if TYPE_CHECKING:
     from glassgpt.data.prepare import Prepared
 
-app = App(name="data", help="Prepare a text, look at what was prepared, check it.", help_epilogue="")
+app = App(name="data", help="Prepare a text, look at what was prepared, check it or a whole run.", help_epilogue="")
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 

@@ -8,7 +8,7 @@ from glassgpt.api.run_record import record_of
 from glassgpt.api.verify import verify_run
 from glassgpt.checkpoint.run import begun_run
 from glassgpt.cli.page import Page
-from glassgpt.cli.verified import next_command, show_finding, show_what_is_left
+from glassgpt.cli.verified import as_values, next_command, show_finding, show_what_is_left
 from glassgpt.cli.words import number
 from glassgpt.inspection.run_health import findings
 
@@ -23,8 +23,7 @@ def doctor_of_run(directory: str, as_json: bool) -> int:
     if verified.resumes_from is None:  # so it cannot be told to go on
         found = [finding for finding in found if finding.name != "unfinished"]
     if as_json:
-        values = {"directory": str(path), "findings": [dataclasses.asdict(finding) for finding in found]}
-        print(json.dumps(values))
+        print(json.dumps(as_values(verified) | {"findings": [dataclasses.asdict(finding) for finding in found]}))
         return 0
     steps = f"{record.lines[-1].step:,} steps" if record.lines else "no steps"
     page.line(f"{path}: {steps}, {number(len(record.run.checkpoints()), 'checkpoint')}")

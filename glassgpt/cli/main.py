@@ -42,7 +42,7 @@ EPILOGUES = {
         "help_epilogue": "~/.bashrc: eval \"$(glassgpt completion bash)\". ~/.zshrc, after compinit, the same for "
         "zsh. fish: glassgpt completion fish > ~/.config/fish/completions/glassgpt.fish"
     },
-    "doctor": {"help_epilogue": "Begin with: glassgpt doctor"},
+    "doctor": {"help_epilogue": "Begin with: glassgpt doctor. After a bad night: glassgpt data verify runs/book"},
     "plan": {"help_epilogue": "Any field can be changed, such as --model.n-layers 6 --optim.batch-size 4."},
 }
 
@@ -56,7 +56,7 @@ for order, (verb, place, summary) in enumerate((
     ("export", "export:export", "Write a model as a directory of its own, or as one HTML file that writes."),
     ("plan", "plan:plan", "Say what a model is and costs, before it exists."),
     ("tokenizer", "tokenizer:app", "Train a tokenizer, encode a text, decode ids."),
-    ("data", "data:app", "Prepare a text, look at what was prepared, check it."),
+    ("data", "data:app", "Prepare a text, look at what was prepared, check it or a whole run."),
     ("doctor", "doctor:doctor", "Say what this machine is and how fast, or what looks wrong in a run."),
     ("completion", "completion:completion", "Print a script by which your shell completes commands."),
 )):

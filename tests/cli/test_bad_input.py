@@ -165,10 +165,20 @@ def test_a_damaged_checkpoint_is_refused_and_named(capsys: pytest.CaptureFixture
     content = bytearray(weights.read_bytes())
     content[-5] ^= 4
     weights.write_bytes(content)
-    assert "model.safetensors" in refused(capsys, "generate", "a")
-    assert "model.safetensors" in refused(capsys, "train", "--resume", "a", "--steps", "4")
+    said = refused(capsys, "generate", "a")
+    assert str(Path("a", "step-00000002", "model.safetensors")) in said
+    assert f"take {Path('a', 'step-00000001')}, which is intact" in said
     weights.write_bytes(content[:-100])
     assert "model.safetensors" in refused(capsys, "eval", "a")
+    other = own_folder / "a" / "step-00000001" / "model.safetensors"
+    whole = other.read_bytes()
+    other.write_bytes(whole[:-1])
+    assert "model.safetensors" in refused(capsys, "train", "--resume", "a", "--steps", "4")
+    other.write_bytes(whole)
+    assert run(["train", "--resume", "a", "--steps", "4"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "resumed from step-00000001" in said
+    assert f"passed over: {Path('a', 'step-00000002', 'model.safetensors')} has" in said
 
 
 @pytest.mark.thorough
@@ -180,7 +190,9 @@ def test_a_damaged_shard_is_refused_and_named(capsys: pytest.CaptureFixture[str]
     content[80] ^= 1
     shard.write_bytes(content)
     assert "val.shard" in refused(capsys, "eval", "a")
-    assert "val.shard" in refused(capsys, "data", "verify", "a")
+    assert run(["data", "verify", "a"]) == 2
+    assert "val.shard was altered" in capsys.readouterr().out
+    assert "val.shard" in refused(capsys, "data", "verify", str(shard.parent))
     assert "val.shard" in refused(capsys, *TRAIN)
 
 

@@ -378,6 +378,7 @@ def test_a_line_that_was_changed_is_named_and_told_from_other_weights(
 ) -> None:
     lines = [json.loads(line) for line in (night / "metrics.jsonl").read_text().splitlines()]
     lines[19]["loss"] += 1e-12  # step 20
+    lines.append(lines[-1] | {"step": 10**9})  # and of steps that never were
     (night / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = replay(RunDirectory(night))
     assert (found.differs_at, found.only_the_log) == (20, True)
