@@ -54,7 +54,7 @@ optim: {batch_size: 4}
 data: {tokenizer: bytes, cache: cache}
 run: {threads: 1}
 """
-NOTHING = ("before the first step; nothing was begun", "interrupted before anything was begun")
+NOTHING = ("before the first step; nothing was begun", "interrupted before anything was begun", "glassgpt: interrupted")
 """How the line ends where there is nothing to go on with."""
 IMPORTED = ("glassgpt.cli.main", "glassgpt.cli.train", "glassgpt.api.compare", "torch.fx.experimental.symbolic_shapes",
             "rich.console", "numpy.random")  # fmt: skip
