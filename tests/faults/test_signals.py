@@ -157,7 +157,9 @@ def numbers(run: Path) -> list[tuple[object, ...]]:
 
 
 def litter(folder: Path) -> list[str]:
-    return [str(path) for path in folder.rglob("*") if path.name.startswith((".", "glassgpt-"))]
+    """What nothing will ever use; half of a preparation that the next one goes on with is none."""
+    hidden = [path for path in folder.rglob("*") if path.name.startswith((".", "glassgpt-"))]
+    return [str(path) for path in hidden if not (path / "progress.json").exists()]
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def goes_on(folder: Path, whole: Whole) -> list[str]:
     if not faults:
         found = Whole(weights(run), numbers(run), (run / "samples.txt").read_text(), whole.seconds)
         faults = ["the resumed run is another"] if found != whole else []
-    return faults + [f"left for good: {path}" for path in litter(folder)]
+    return faults + [f"left for good: {path}" for path in (*litter(folder), *folder.glob("cache/.*"))]
 
 
 def interrupted(folder: Path, stop_in: tuple[str, str, int] | float, number: signal.Signals, **more: Any) -> Any:
