@@ -16,6 +16,8 @@ from typing import Any, TextIO
 from glassgpt.training.interruption import Once, stopping
 
 _IMPORTED = time.perf_counter()
+SHOW_CURSOR = b"\x1b[?25h"
+"""A live view has hidden it, and a process that is ended has no time to show it again."""
 
 
 def began() -> float:
@@ -36,7 +38,7 @@ def began() -> float:
 
 def interrupt_once() -> None:
     """From now on the first Ctrl-C, SIGTERM or closed terminal raises KeyboardInterrupt, and a second one ends all."""
-    Once(_show_cursor).install()
+    Once(lambda: _to_terminal(SHOW_CURSOR)).install()
 
 
 def signal_of(interrupt: KeyboardInterrupt) -> str:
@@ -52,10 +54,8 @@ def interruptible_imports() -> Iterator[None]:
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if sys.stdout.isatty():
-            os.write(1, b"\r\x1b[2K")
-        _show_cursor()
-        with contextlib.suppress(OSError):  # the terminal may be gone
+        _to_terminal(b"\r\x1b[2K" + SHOW_CURSOR)
+        with contextlib.suppress(OSError):
             os.write(2, b"glassgpt: interrupted before anything was begun\n")
         os._exit(130)
 
@@ -69,11 +69,11 @@ def interruptible_imports() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _show_cursor() -> None:
-    """A live view may have hidden it, and a process that is ended has no time to show it again."""
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stdout.isatty():
-            os.write(1, b"\x1b[?25h")
+def _to_terminal(control: bytes) -> None:
+    """Write to standard output where that is a terminal; it may be closed meanwhile."""
+    with contextlib.suppress(OSError):
+        if os.isatty(1):
+            os.write(1, control)
 
 
 class Lasting:

@@ -214,7 +214,8 @@ def train(job: Job, progress: Progress, stop: StopRequest) -> Progress:
                 tokens_per_s=(step + 1 - since) * job.batches.tokens_per_step / max(at_work, 1e-9),
                 memory_bytes=resident_bytes(),
             )
-            usual = max(result.loss, USUAL_DECAY * progress.usual_loss) if progress.last else result.loss
+            usual = progress.usual_loss if math.isfinite(progress.usual_loss) else 0.0
+            usual = max(result.loss, USUAL_DECAY * usual)
             progress = Progress(step + 1, metrics.seconds, metrics, result.health or progress.health, usual)
             job.on_step(metrics)
         if budget:

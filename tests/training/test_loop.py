@@ -129,6 +129,9 @@ def test_what_decides_about_skipping_is_in_the_counters() -> None:
     assert Progress.of(Progress().counters()) == Progress()
     older = {name: value for name, value in progress.counters().items() if name not in ("usual_loss", "skipped")}
     assert Progress.of(older).usual_loss == math.inf
+    done = Done({2: 100.0})  # goes on from a checkpoint of an older version: the first step tells what is usual
+    done.train(replace(Progress.of(older), step=0))
+    assert [skipped.step for skipped in done.skipped] == [2]
 
 
 def test_windows_that_are_easy_make_no_spikes_of_the_others() -> None:
