@@ -15,7 +15,7 @@ from glassgpt.api.machine import computes_with
 from glassgpt.api.start import Start
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
-from glassgpt.files.atomic import write_atomically
+from glassgpt.files.atomic import append_line, sync_file, write_atomically
 from glassgpt.generation.generate import generate
 from glassgpt.generation.sampling import Sampling
 from glassgpt.model import GPTModel
@@ -82,6 +82,8 @@ class Recorder:
         trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
         if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
             raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")
+        for file in (self.metrics_file, self.health_file, self.skipped_file, self.samples_file):
+            sync_file(file)  # a run that goes on from this checkpoint has all that was measured before it
         checkpoint = self.directory.checkpoint_path(progress.step)
         save_checkpoint(checkpoint, self.model, self.start.prepared.tokenizer, trainer, self.code)
         self.directory.record(progress.step, None)
@@ -105,8 +107,8 @@ class Recorder:
         self.directory.prune()
         self._record_health(progress, evaluation)
         text = self.sample(stop=stop)
-        with self.samples_file.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---\n{text}\n\n")
+        head = f"--- step {progress.step}, {evaluation.bits_per_byte:.4f} bits per byte ---"
+        append_line(self.samples_file, f"{head}\n{text}\n\n")
         self._draw(progress, evaluation)
         return text
 

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import shlex
 import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -193,7 +194,7 @@ def train(
     if resume is not None:
         began = clock()  # only the first start of a run counts
     try:
-        with start.code.blamed():
+        with start.code.blamed(), _advised(start.directory):
             found = _reported(_train(start, watcher, clock, began), start, clock)
     except KeyboardInterrupt as interrupt:
         latest = start.directory.latest
@@ -383,6 +384,23 @@ def _what_is_left(directory: RunDirectory) -> str:
     if directory.latest is None:
         return f"Nothing was saved yet: {anew}"
     return f"The last good checkpoint is {directory.latest}: `glassgpt train --resume {run}` goes on from it, {anew}"
+
+
+@contextlib.contextmanager
+def _advised(directory: RunDirectory) -> Iterator[None]:
+    """While inside, a save that the system refuses is told with what it takes and the command that goes on."""
+    try:
+        yield
+    except SaveError as refused:
+        cause = refused.__cause__
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        saved, first = directory.checkpoints(), "Make room" if full else "See to the disk"
+        if saved:
+            step = int(saved[-1].name.removeprefix("step-"))
+            then = f"go on from step {step:,} with: glassgpt train --resume {shlex.quote(str(directory.path))}"
+        else:
+            then = "begin again: no step is saved yet"
+        raise SaveError(f"{refused}. {first}, then {then}") from cause
 
 
 def _sections(*values: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any] | None]:

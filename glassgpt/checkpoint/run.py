@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.checkpoint.pickled import refusal_of_pickle
-from glassgpt.checkpoint.run_settings import SETTINGS_FILE
+from glassgpt.checkpoint.run_settings import SETTINGS_FILE, read_settings
 from glassgpt.checkpoint.soundness import refuse_unsound
-from glassgpt.files.atomic import discard, link, write_atomically
+from glassgpt.files.atomic import (
+    LITTER,
+    discard,
+    link,
+    make_directory,
+    remove_litter,
+    sync_directory,
+    write_atomically,
+)
 from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest
@@ -25,6 +33,10 @@ RUNS = Path("runs")
 RUN_FILE = "run.json"
 KEPT = 3
 """Checkpoints that a run keeps, at most: the best, the latest, the one before it. While it saves there is one more."""
+_BEFORE_A_CHECKPOINT = {
+    SETTINGS_FILE, "plan.json", "code.py", "metrics.jsonl", "health.jsonl", "skipped.jsonl", "samples.txt",
+}  # fmt: skip
+"""What a run may have written by then."""
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -144,18 +156,21 @@ class RunDirectory:
 def new_run(out: str | None, name: str) -> RunDirectory:
     """Make the directory of a new run: `out`, else runs/<name>, runs/<name>-2, ...: the first that is free.
 
-    Raises InputError where `out` holds something or cannot be made.
+    Raises InputError where `out` holds something or cannot be made. What a run left that was killed before its first
+    checkpoint is nothing that one could go on with, so the new one may have its place.
     """
     if out is not None and not is_unicode(out):
         raise InputError(f"--out {out} is no UTF-8, and safetensors opens no such path: choose another name")
     try:
         if out is not None:
             path = Path(out)
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            make_directory(path)
+            if _never_saved(path):
+                remove_litter(path)
+            elif any(path.iterdir()):
                 raise InputError(f"--out {out} is not empty: choose another, or go on with --resume {shlex.quote(out)}")
             return RunDirectory(path)
-        RUNS.mkdir(exist_ok=True)
+        make_directory(RUNS)
         n = 1
         while True:
             path = RUNS / (name if n == 1 else f"{name}-{n}")
@@ -164,6 +179,7 @@ def new_run(out: str | None, name: str) -> RunDirectory:
             except FileExistsError:
                 n += 1
                 continue
+            sync_directory(RUNS)
             return RunDirectory(path)
     except OSError as error:
         why = f"cannot make the directory {error.filename}: {error.strerror}"
@@ -255,6 +271,18 @@ def model_name(directory: Path) -> str:
     place = directory.resolve()
     named = place.parent if (place.parent / RUN_FILE).is_file() else place
     return os.fsencode(named.name).decode("utf-8", errors="replace")
+
+
+def _never_saved(path: Path) -> bool:
+    """Whether all that lies there is of a run that has no checkpoint yet."""
+    names = {child.name for child in path.iterdir() if not LITTER.fullmatch(child.name)}
+    if SETTINGS_FILE not in names or not names <= _BEFORE_A_CHECKPOINT:
+        return False
+    try:
+        read_settings(path)
+    except InputError:  # somebody's own file
+        return False
+    return True
 
 
 def _newest_run() -> RunDirectory:

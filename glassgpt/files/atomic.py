@@ -6,6 +6,7 @@ the disk too, since it is the folder that a rename changes. A process that is ki
 with a name that `remove_litter` knows; the next start removes it.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -62,6 +63,35 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file. One that has no room is taken back, so that no later line is glued to its beginning.
+
+    It is with the next `sync_file` that it is sure to outlast a power cut. Raises SaveError where the system refuses.
+    """
+    with _saving(path), path.open("ab", buffering=0) as file:
+        end, data = file.seek(0, os.SEEK_END), memoryview(line.encode())
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except BaseException:
+            file.truncate(end)
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Force to the disk what was appended to a file, if it is there. Raises SaveError where the system refuses."""
+    with _saving(path), contextlib.suppress(FileNotFoundError), path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def make_directory(path: Path) -> None:
+    """Make a folder, and those above it that are missing, such that no power cut takes one of them back."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_directory(folder.parent)
+
+
 @contextmanager
 def written_aside(directory: Path) -> Generator[Path, None, None]:
     """A new folder to write into that becomes `directory` when the block ends, and is removed when it fails.
@@ -102,10 +132,11 @@ def link(path: Path, name: str) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Remove a folder such that nobody meets half of it."""
+    """Remove a folder such that nobody meets half of it, after a power cut neither: its name goes first."""
     aside = _beside(directory, "partial")
     with _saving(directory):
         os.rename(directory, aside)
+        sync_directory(directory.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -115,9 +146,10 @@ def remove_litter(directory: Path) -> None:
     All litter goes, whoever left it: a process id may be in use again, so it tells nothing, and a run has one
     writer. A folder that was about to be replaced gets its name back if the new one did not come.
     """
-    for path in sorted(directory.iterdir()):
-        if not (litter := LITTER.fullmatch(path.name)):
-            continue
+    found = [(path, litter) for path in sorted(directory.iterdir()) if (litter := LITTER.fullmatch(path.name))]
+    if found:
+        sync_directory(directory)  # the rename after which something is litter may not be on the disk yet
+    for path, litter in found:
         with _saving(path):
             place = directory / litter["name"]
             if litter["why"] == "replaced" and not place.exists():

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from glassgpt.files.atomic import append_line
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -31,9 +33,8 @@ class Metrics:
 
 
 def append_metrics(path: Path, metrics: Metrics) -> None:
-    """Add one line."""
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(asdict(metrics)) + "\n")
+    """Add one line. Raises SaveError where the system refuses."""
+    append_line(path, json.dumps(asdict(metrics)) + "\n")
 
 
 def read_metrics(path: Path) -> list[Metrics]:
@@ -52,9 +53,8 @@ def read_metrics(path: Path) -> list[Metrics]:
 
 
 def append_health(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one line of health.jsonl (see `glassgpt.training.health`)."""
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(line) + "\n")
+    """Add one line of health.jsonl (see `glassgpt.training.health`). Raises SaveError where the system refuses."""
+    append_line(path, json.dumps(line) + "\n")
 
 
 def read_health(path: Path) -> list[dict[str, Any]]:

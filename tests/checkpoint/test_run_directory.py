@@ -13,6 +13,8 @@ from tiny_models import CONFIGS, random_model
 
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.checkpoint.run import KEPT, RunDirectory, find_checkpoint, find_run, new_run
+from glassgpt.checkpoint.run_settings import write_settings
+from glassgpt.config import Settings
 from glassgpt.settings import InputError
 
 MODEL = random_model(CONFIGS["gpt2"])
@@ -212,6 +214,24 @@ def test_new_runs_never_share_a_directory() -> None:
         new_run("full", "book")
     with pytest.raises(InputError, match="cannot make the directory"):
         new_run("full/letter", "book")
+
+
+def test_a_new_run_may_have_the_place_of_one_that_was_killed_before_its_first_checkpoint() -> None:
+    chosen = Settings.from_dict({"text": ["pydoc"]})
+    left = new_run("mine", "book").path
+    write_settings(left, chosen)
+    (left / "metrics.jsonl").write_text("half a li")
+    (left / ".plan.json.partial-7").write_text("{")
+    assert new_run("mine", "book").path == left
+    assert {path.name for path in left.iterdir()} == {"config.yaml", "metrics.jsonl"}
+    for name in ("letter.txt", "step-00000001"):
+        (left / name).mkdir()
+        with pytest.raises(InputError, match="--out mine is not empty"):
+            new_run("mine", "book")
+        (left / name).rmdir()
+    (left / "config.yaml").write_text("run: {steps: 5}\n# somebody's own\n")
+    with pytest.raises(InputError, match="--out mine is not empty"):
+        new_run("mine", "book")
 
 
 def test_steps_are_sorted_as_numbers() -> None:

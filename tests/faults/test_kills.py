@@ -1,0 +1,181 @@
+"""R1. Killed at any system call of a save, or at any moment of a run: nothing is torn, and it goes on bit for bit."""
+
+import functools
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import save_once
+import tiny_run
+from conftest import Tally
+from forked import needs_fork
+from system_calls import CHANGES, Call, at, calls_of, needs_strace, strace
+
+from glassgpt.files.atomic import link, remove_litter, write_atomically
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
+from glassgpt.settings import InputError
+
+Amount = Callable[[int, int], int]
+
+
+def save_traced(folder: Path, way: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    script = [sys.executable, save_once.__file__, str(folder), way, "new"]
+    return subprocess.run([*strace(folder / "trace", *options), *script], capture_output=True, text=True, check=False)
+
+
+def fresh(folder: Path) -> Path:
+    folder.mkdir()
+    save_once.save(folder / "model", "direct", "old")
+    write_atomically(folder / "run.json", b"old")
+    link(folder / "best", "model")
+    return folder
+
+
+def state_of(folder: Path) -> tuple[str, str]:
+    """The versions of the checkpoint and of the file; raises where one of them is torn."""
+    verify_checkpoint(folder / "model")
+    assert (folder / "model" / MANIFEST).is_file()
+    versions = {path.read_text().split()[-1] for path in (folder / "model/trainer").iterdir()}
+    versions.add((folder / "model" / "config.json").read_text().split()[-1])
+    best = folder / "best"
+    assert best.is_dir() or best.read_text() == "model\n"
+    (version,) = versions
+    return version, (folder / "run.json").read_text()
+
+
+def every_call(tmp_path: Path, way: str, what: str) -> Iterator[tuple[Path, "subprocess.CompletedProcess[str]"]]:
+    """The save once for each of its calls that change the disk, with `what` done to that call."""
+    plain = fresh(tmp_path / f"{way}-plain")
+    assert save_traced(plain, way, "-e", f"trace={CHANGES}").returncode == 0
+    calls = calls_of(plain / "trace")
+    assert len(calls) > (10 if way == "aside" else 5)
+
+    def case(call: Call) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+        folder = fresh(tmp_path / f"{way}-{call.name}-{call.n}")
+        return folder, save_traced(folder, way, *at(call, what))
+
+    with ThreadPoolExecutor(2) as threads:
+        yield from threads.map(case, calls)
+
+
+def is_torn(folder: Path) -> bool:
+    try:
+        return state_of(folder) not in {("old", "old"), ("new", "old"), ("new", "new")}
+    except (InputError, AssertionError, ValueError):
+        return True
+
+
+@pytest.mark.thorough
+@needs_strace
+def test_a_kill_at_any_system_call_of_a_save_leaves_the_old_or_the_new_in_full(tmp_path: Path, tally: Tally) -> None:
+    failures, states, n_killed = 0, set(), 0
+    for folder, ended in every_call(tmp_path, "aside", "signal=SIGKILL"):
+        n_killed += ended.returncode != 0
+        remove_litter(folder)
+        left = {path.name for path in folder.iterdir()} - {"model", "run.json", "best", "trace"}
+        failures += is_torn(folder) or bool(left)
+        states.add("torn" if is_torn(folder) else state_of(folder))
+    in_place = [is_torn(folder) for folder, _ in every_call(tmp_path, "direct", "signal=SIGKILL")]
+    control = f"without the rename: {sum(in_place)} of {len(in_place)} torn"
+    tally("R1", "SIGKILL at each system call of a save", n_killed, failures, control)
+    assert failures == 0
+    assert n_killed > 20
+    assert states == {("old", "old"), ("new", "old"), ("new", "new")}
+    assert sum(in_place) > 2
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Gives, by its length, the result of a run that nobody stopped, and the seconds that it took."""
+
+    @functools.cache
+    def found(length: str) -> tuple[tuple[Any, ...], float]:
+        run = tmp_path_factory.mktemp(length) / "run"
+        before = time.perf_counter()
+        return tiny_run.finish(run, length), time.perf_counter() - before
+
+    return found
+
+
+def spoilt(run: Path) -> list[str]:
+    """What a kill has done to a run that it must not."""
+    lost = tiny_run.steps_done(run) - tiny_run.newest_intact(run)
+    return [*tiny_run.torn(run), *([f"{lost} steps are lost"] if lost > tiny_run.SAVE_EVERY else [])]
+
+
+@dataclass
+class Killed:
+    """What became of one run that was killed up to three times, each time after a random share of its time."""
+
+    n: int = 0
+    before: int = 0
+    """Of the kills, those before the first checkpoint."""
+    saving: int = 0
+    """And those that left a save half done."""
+    failures: list[str] = field(default_factory=list)
+
+
+def killed(run: Path, length: str, seconds: float, expected: tuple[Any, ...], chance: random.Random) -> Killed:
+    found = Killed()
+    for _ in range(3):
+        process = tiny_run.start(run, length)
+        process.join(chance.uniform(0, seconds))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+        found.n += 1
+        found.before += tiny_run.newest_intact(run) == 0
+        found.saving += bool(tiny_run.litter(run))
+        found.failures += spoilt(run)
+    if tiny_run.finish(run, length) != expected:
+        found.failures.append("another result")
+    found.failures += tiny_run.litter(run)
+    return found
+
+
+@pytest.mark.thorough
+@needs_fork
+@pytest.mark.parametrize("length", tiny_run.LENGTHS)
+def test_a_run_killed_at_random_moments_goes_on_bit_for_bit(
+    length: str, tmp_path: Path, whole: Callable[[str], Any], amount: Amount, tally: Tally
+) -> None:
+    expected, seconds = whole(length)
+    n_kills = amount(5, 100)
+
+    def trial(seed: int) -> Killed:
+        return killed(tmp_path / str(seed) / "run", length, seconds, expected, random.Random(f"{length} {seed}"))
+
+    runs: list[Killed] = []
+    with ThreadPoolExecutor(2) as threads:
+        while sum(run.n for run in runs) < n_kills:
+            runs += threads.map(trial, range(len(runs), len(runs) + 2))
+        altered = [tiny_run.without_moments, tiny_run.with_a_wrong_step]
+        results = [*threads.map(lambda alter: resumed_after(alter, tmp_path / alter.__name__, length), altered)]
+    differ = sum(result != expected for result in results)
+    n_killed, before, saving = (sum(getattr(run, name) for run in runs) for name in ("n", "before", "saving"))
+    failures = [failure for run in runs for failure in run.failures]
+    when = f"{before} before its first checkpoint, {saving} in a save"
+    tally(
+        "R1", f"SIGKILL at random moments of a run of {length} ({when})",
+        n_killed, len(failures), f"resumed without the moments, or one step off: {differ} of {len(results)} differ",
+    )  # fmt: skip
+    assert failures == []
+    assert differ == len(results)
+
+
+def resumed_after(alter: Callable[[], None], folder: Path, length: str) -> tuple[Any, ...]:
+    """The result of a run that is killed in the middle and gone on with after `alter`."""
+    process = tiny_run.start(folder / "run", length)
+    while process.is_alive() and tiny_run.steps_done(folder / "run") < tiny_run.STEPS // 2:
+        process.join(0.01)
+    process.kill()
+    process.join()
+    return tiny_run.finish(folder / "run", length, alter)

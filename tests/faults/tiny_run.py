@@ -1,0 +1,164 @@
+"""A tiny training run in a process of its own that may be killed, traced or out of space: about a second each.
+
+Each is forked from one server that has imported everything (and nothing else, whatever this process has done), so
+that all of them compute the same bits.
+"""
+
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import glassgpt
+from glassgpt.api import choice
+from glassgpt.api import start as start_of_run
+from glassgpt.api.train import Silent
+from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
+from glassgpt.checkpoint.run import RunDirectory
+from glassgpt.checkpoint.stored import WEIGHTS
+from glassgpt.data.batches import Batches
+from glassgpt.files.atomic import SaveError
+from glassgpt.files.manifest import MANIFEST, verify_checkpoint
+from glassgpt.optim.optimizer import Optimizer
+from glassgpt.planning.choose import Speed
+from glassgpt.settings import InputError
+from glassgpt.text.stories import write_stories
+from glassgpt.training.metrics import Metrics, read_metrics
+
+STEPS, SAVE_EVERY, EVAL_EVERY = 24, 3, 12
+LENGTHS: dict[str, dict[str, float]] = {"steps": {"steps": STEPS}, "minutes": {"minutes": 0.25}}
+"""What `train` is given; in the second a step takes half a second by its clock."""
+SETTINGS: dict[str, Any] = {
+    "tokenizer": "bytes",
+    "model": {"n_layers": 1, "embedding_dim": 16, "n_heads": 1, "context_length": 16, "dropout_rate": 0.1},
+    "optim": {"batch_size": 4, "warmup": 2, "learning_rate": 3e-3},
+    "run": {"threads": 1, "log_every": 1, "save_every": SAVE_EVERY, "eval_every": EVAL_EVERY},
+}
+REFUSED = 1
+"""The exit code of a process that could not save: its one line is in the file `refusal` beside the run."""
+
+
+class Told(Silent):
+    """Notes in the file `note` how many steps were done, also when the process is killed."""
+
+    def __init__(self, note: Path) -> None:
+        self.file = os.open(note, os.O_CREAT | os.O_RDWR)
+
+    def stepped(self, metrics: Metrics) -> None:
+        os.pwrite(self.file, f"{metrics.step:8}".encode(), 0)
+
+
+def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool) -> None:
+    """Go on with the run where it has a checkpoint, else begin it; `alter` is called first, to leave something out."""
+    os.chdir(run.parent)
+    if traced:
+        ctypes.CDLL(None).prctl(0x59616D61, -1)  # PR_SET_PTRACER: strace may attach, though it is no parent of this
+        while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+            time.sleep(0.01)
+    if alter:
+        alter()
+    timed = {"clock": _steady_clock()} if length == "minutes" else {}
+    new = {"text": "text.txt", "out": run.name, "data": {"cache": "cache"}, **LENGTHS[length], **SETTINGS}
+    given = {"resume": run.name} if RunDirectory(run).checkpoints() else new
+    try:
+        glassgpt.train(**given, **timed, listener=Told(run.parent / "note"))
+    except SaveError as error:
+        Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp", f"refusal-{os.getpid()}").write_text(str(error))
+        os._exit(REFUSED)
+    os._exit(0)
+
+
+def _steady_clock() -> Callable[[], float]:
+    """A clock on which a step takes half a second and nothing else any time, on a machine of known speed."""
+    seconds, batch = [100.0], Batches.batch
+
+    def timed(self: Batches, step: int) -> Any:
+        seconds[0] += 0.5
+        return batch(self, step)
+
+    Batches.batch = timed
+    choice.machine_speed = lambda run: Speed(flops_per_s=1e11, seconds_per_layer=5e-4)
+    return lambda: seconds[0]
+
+
+def start(
+    run: Path, length: str = "steps", alter: Callable[[], None] | None = None, traced: bool = False
+) -> BaseProcess:
+    """A process that runs `train`."""
+    if not (run.parent / "text.txt").exists():
+        run.parent.mkdir(exist_ok=True)
+        (run.parent / "text.txt").write_text("\n".join(write_stories(60, seed=1)))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["glassgpt.api.train", "torch.fx.experimental.symbolic_shapes"])
+    process = context.Process(target=train, args=(run, length, alter, traced))
+    process.start()
+    return process
+
+
+def finish(run: Path, length: str = "steps", alter: Callable[[], None] | None = None) -> tuple[Any, ...]:
+    """Run it to its end, unless it is there already (only report.html follows report.json), and return its result."""
+    if not (run / "report.json").exists():
+        process = start(run, length, alter)
+        process.join()
+        assert process.exitcode == 0
+    return result(run)
+
+
+def result(run: Path) -> tuple[Any, ...]:
+    """All that must be the same bit for bit, however often the run was stopped."""
+    lines = read_metrics(run / "metrics.jsonl")
+    numbers = [(line.step, line.tokens, line.loss, line.val_bpb, line.lr, line.grad_norm) for line in lines]
+    weights = hashlib.sha256((run / "latest" / WEIGHTS).read_bytes()).hexdigest()
+    return numbers, weights, (run / "samples.txt").read_text(), (run / "health.jsonl").read_text()
+
+
+def steps_done(run: Path) -> int:
+    """How many steps the last process on this run had done when it was stopped."""
+    note = run.parent / "note"
+    return int(note.read_bytes() or 0) if note.exists() else 0
+
+
+def torn(run: Path) -> list[str]:
+    """The checkpoints that have their name and are not whole."""
+    found = []
+    for checkpoint in RunDirectory(run).checkpoints():
+        try:
+            if not (checkpoint / MANIFEST).is_file():
+                raise InputError(f"{checkpoint} has no manifest")
+            verify_checkpoint(checkpoint)
+        except InputError as damage:
+            found.append(str(damage))
+    return found
+
+
+def newest_intact(run: Path) -> int:
+    """The step that a resumed run would go on from; 0 where there is no checkpoint yet."""
+    if not RunDirectory(run).checkpoints():
+        return 0
+    return int(RunDirectory(run).resume_point().checkpoint.name.removeprefix("step-"))
+
+
+def litter(run: Path) -> list[str]:
+    """What is left of saves that never ended, in the run and in the cache."""
+    places = [run, run.parent / "cache"]
+    return [path.name for place in places if place.exists() for path in place.iterdir() if path.name.startswith(".")]
+
+
+def without_moments() -> None:
+    """A resumed run begins with an empty optimiser."""
+    Optimizer.restore = lambda self, tensors: None
+
+
+def with_a_wrong_step() -> None:
+    """A resumed run takes its checkpoint for one step further than it is."""
+
+    def later(directory: Path) -> TrainerState:
+        state = load_trainer_state(directory)
+        return TrainerState(tensors=state.tensors, counters=state.counters | {"step": state.counters["step"] + 1})
+
+    start_of_run.load_trainer_state = later
