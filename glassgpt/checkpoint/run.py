@@ -274,12 +274,13 @@ def model_name(directory: Path) -> str:
 
 
 def _never_saved(path: Path) -> bool:
-    """Whether all that lies there is of a run that has no checkpoint yet."""
+    """Whether all that lies there, if anything does, is of a run that has no checkpoint yet."""
     names = {child.name for child in path.iterdir() if not LITTER.fullmatch(child.name)}
-    if SETTINGS_FILE not in names or not names <= _BEFORE_A_CHECKPOINT:
+    if not names <= _BEFORE_A_CHECKPOINT:
         return False
     try:
-        read_settings(path)
+        if names:
+            read_settings(path)
     except InputError:  # somebody's own file
         return False
     return True

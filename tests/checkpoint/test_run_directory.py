@@ -219,6 +219,8 @@ def test_new_runs_never_share_a_directory() -> None:
 def test_a_new_run_may_have_the_place_of_one_that_was_killed_before_its_first_checkpoint() -> None:
     chosen = Settings.from_dict({"text": ["pydoc"]})
     left = new_run("mine", "book").path
+    (left / ".config.yaml.partial-7").write_text("#")
+    assert new_run("mine", "book").path == left
     write_settings(left, chosen)
     (left / "metrics.jsonl").write_text("half a li")
     (left / ".plan.json.partial-7").write_text("{")

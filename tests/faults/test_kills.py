@@ -2,6 +2,7 @@
 
 import functools
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import save_once
 import tiny_run
 from conftest import Tally
 from forked import needs_fork
-from system_calls import CHANGES, Call, at, calls_of, needs_strace, strace
+from system_calls import CHANGES, Call, at, attached, calls_of, needs_strace, strace
 
 from glassgpt.files.atomic import link, remove_litter, write_atomically
 from glassgpt.files.manifest import MANIFEST, verify_checkpoint
@@ -110,6 +111,55 @@ def spoilt(run: Path) -> list[str]:
     return [*tiny_run.torn(run), *([f"{lost} steps are lost"] if lost > tiny_run.SAVE_EVERY else [])]
 
 
+def calls_of_a_save(run: Path) -> list[Call]:
+    """The calls that change the disk in the save and the evaluation in the middle of a run, of a run that was traced."""
+    process = tiny_run.start(run, traced=True)
+    tracer = attached(process.pid, run.parent / "trace", "-e", f"trace=openat,{CHANGES}")
+    process.join()
+    tracer.wait()
+    assert process.exitcode == 0
+    calls, middle = calls_of(run.parent / "trace"), tiny_run.EVAL_EVERY
+    first, after = (f"step-{step:08d}.partial" for step in (middle, middle + tiny_run.SAVE_EVERY))
+    begin, end = (next(index for index, call in enumerate(calls) if name in call.line) for name in (first, after))
+    return [call for call in calls[begin:end] if call.name != "openat" or "O_CREAT" in call.line]
+
+
+@pytest.mark.thorough
+@needs_strace
+@needs_fork
+def test_a_run_killed_at_any_system_call_of_a_save_goes_on_bit_for_bit(
+    tmp_path: Path, whole: Callable[[str], Any], amount: Amount, tally: Tally
+) -> None:
+    expected, _ = whole("steps")
+    calls = calls_of_a_save(tmp_path / "traced" / "run")
+    tried = calls[:: max(1, len(calls) // amount(4, len(calls)))]
+
+    def trial(call: Call, alter: Callable[[], None] | None = None) -> list[str]:
+        run = tmp_path / f"{call.name}-{call.n}{'-altered' if alter else ''}" / "run"
+        process = tiny_run.start(run, alter=alter, traced=True)
+        tracer = attached(process.pid, run.parent / "trace", *at(call, "signal=SIGKILL"))
+        process.join()
+        tracer.wait()
+        if process.exitcode != -signal.SIGKILL:
+            return [f"{call.line} was never made"]
+        in_time = 0 <= tiny_run.steps_done(run) - tiny_run.EVAL_EVERY <= tiny_run.SAVE_EVERY
+        failures = [*spoilt(run), *([] if in_time else [f"{call.line} was made elsewhere"])]
+        if not alter and tiny_run.finish(run) != expected:
+            failures.append("another result")
+        return [*failures, *([] if alter else tiny_run.litter(run))]
+
+    with ThreadPoolExecutor(2) as threads:
+        failures = [failure for found in threads.map(trial, tried) for failure in found]
+        in_place = [call for call in calls if call.name == "write" and ".safetensors" in call.line]
+        in_place = in_place[:: max(1, len(in_place) // amount(2, 10))]
+        torn = [*threads.map(lambda call: trial(call, tiny_run.in_place), in_place)]
+    n_torn = sum(any("manifest" in line for line in found) for found in torn)
+    control = f"written in place: {n_torn} of {len(torn)} torn"
+    tally("R1", "SIGKILL at each system call of a save and an evaluation in a run", len(tried), len(failures), control)
+    assert failures == []
+    assert n_torn > 0
+
+
 @dataclass
 class Killed:
     """What became of one run that was killed up to three times, each time after a random share of its time."""
@@ -125,12 +175,15 @@ class Killed:
 def killed(run: Path, length: str, seconds: float, expected: tuple[Any, ...], chance: random.Random) -> Killed:
     found = Killed()
     for _ in range(3):
+        if tiny_run.is_done(run):
+            break
         process = tiny_run.start(run, length)
         process.join(chance.uniform(0, seconds))
         process.kill()
         process.join()
         if process.exitcode == 0:
             break
+        assert process.exitcode == -signal.SIGKILL
         found.n += 1
         found.before += tiny_run.newest_intact(run) == 0
         found.saving += bool(tiny_run.litter(run))

@@ -9,7 +9,8 @@ import hashlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import glassgpt
 from glassgpt.api import choice
 from glassgpt.api import start as start_of_run
 from glassgpt.api.train import Silent
+from glassgpt.checkpoint import directory
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.checkpoint.stored import WEIGHTS
@@ -44,13 +46,16 @@ REFUSED = 1
 
 
 class Told(Silent):
-    """Notes in the file `note` how many steps were done, also when the process is killed."""
+    """Notes beside the run how many steps are `done`, and how many `saved`: also of a process that is killed."""
 
-    def __init__(self, note: Path) -> None:
-        self.file = os.open(note, os.O_CREAT | os.O_RDWR)
+    def __init__(self, folder: Path) -> None:
+        self.done, self.noted = (os.open(folder / name, os.O_CREAT | os.O_RDWR) for name in ("done", "saved"))
 
     def stepped(self, metrics: Metrics) -> None:
-        os.pwrite(self.file, f"{metrics.step:8}".encode(), 0)
+        os.pwrite(self.done, f"{metrics.step:8}".encode(), 0)
+
+    def saved(self, checkpoint: Path) -> None:
+        os.pwrite(self.noted, checkpoint.name.removeprefix("step-").encode(), 0)
 
 
 def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool) -> None:
@@ -66,7 +71,7 @@ def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool
     new = {"text": "text.txt", "out": run.name, "data": {"cache": "cache"}, **LENGTHS[length], **SETTINGS}
     given = {"resume": run.name} if RunDirectory(run).checkpoints() else new
     try:
-        glassgpt.train(**given, **timed, listener=Told(run.parent / "note"))
+        glassgpt.train(**given, **timed, listener=Told(run.parent))
     except SaveError as error:
         Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp", f"refusal-{os.getpid()}").write_text(str(error))
         os._exit(REFUSED)
@@ -86,13 +91,18 @@ def _steady_clock() -> Callable[[], float]:
     return lambda: seconds[0]
 
 
+def write_text(folder: Path) -> None:
+    """The text of a run in this folder, which is made."""
+    if not (folder / "text.txt").exists():
+        folder.mkdir(exist_ok=True)
+        (folder / "text.txt").write_text("\n".join(write_stories(60, seed=1)))
+
+
 def start(
     run: Path, length: str = "steps", alter: Callable[[], None] | None = None, traced: bool = False
 ) -> BaseProcess:
     """A process that runs `train`."""
-    if not (run.parent / "text.txt").exists():
-        run.parent.mkdir(exist_ok=True)
-        (run.parent / "text.txt").write_text("\n".join(write_stories(60, seed=1)))
+    write_text(run.parent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["glassgpt.api.train", "torch.fx.experimental.symbolic_shapes"])
     process = context.Process(target=train, args=(run, length, alter, traced))
@@ -101,12 +111,17 @@ def start(
 
 
 def finish(run: Path, length: str = "steps", alter: Callable[[], None] | None = None) -> tuple[Any, ...]:
-    """Run it to its end, unless it is there already (only report.html follows report.json), and return its result."""
-    if not (run / "report.json").exists():
+    """Run it to its end, if it is not there yet, and return its result."""
+    if not is_done(run):
         process = start(run, length, alter)
         process.join()
         assert process.exitcode == 0
     return result(run)
+
+
+def is_done(run: Path) -> bool:
+    """Whether nothing but report.html may be missing, which is made anew at any time."""
+    return (run / "report.json").exists()
 
 
 def result(run: Path) -> tuple[Any, ...]:
@@ -119,7 +134,7 @@ def result(run: Path) -> tuple[Any, ...]:
 
 def steps_done(run: Path) -> int:
     """How many steps the last process on this run had done when it was stopped."""
-    note = run.parent / "note"
+    note = run.parent / "done"
     return int(note.read_bytes() or 0) if note.exists() else 0
 
 
@@ -162,3 +177,14 @@ def with_a_wrong_step() -> None:
         return TrainerState(tensors=state.tensors, counters=state.counters | {"step": state.counters["step"] + 1})
 
     start_of_run.load_trainer_state = later
+
+
+def in_place() -> None:
+    """A checkpoint is written straight to its name."""
+
+    @contextmanager
+    def written_in_place(directory: Path) -> Iterator[Path]:
+        directory.mkdir()
+        yield directory
+
+    directory.written_aside = written_in_place
