@@ -12,7 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from glassgpt.files.atomic import SaveError, append_line, link, sync_file, write_atomically, write_through, written_aside
+from glassgpt.files.atomic import (
+    SaveError,
+    append_line,
+    link,
+    sync_file,
+    write_atomically,
+    write_through,
+    written_aside,
+)
 from glassgpt.files.manifest import MANIFEST, manifest_bytes
 
 

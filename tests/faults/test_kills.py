@@ -112,7 +112,7 @@ def spoilt(run: Path) -> list[str]:
 
 
 def calls_of_a_save(run: Path) -> list[Call]:
-    """The calls that change the disk in the save and the evaluation in the middle of a run, of a run that was traced."""
+    """The calls that change the disk in the save and the evaluation in the middle of a run that nobody stops."""
     process = tiny_run.start(run, traced=True)
     tracer = attached(process.pid, run.parent / "trace", "-e", f"trace=openat,{CHANGES}")
     process.join()
