@@ -61,7 +61,7 @@ def main(folder: Path, n_trials: int) -> None:
         n_refused += refused
         found += ["another result"] if result != expected else []
         failures += [f"full after step {step} but for {room}: {failure}" for failure in found]
-    for number in range(n_controls := min(8, max(2, n_trials // 8))):
+    for number in range(n_controls := min(8, max(1, n_trials // 8))):
         run = disk / f"in-place-{number}" / "run"
         fill = functools.partial(tiny_run.room_after_in_place, 1 + number * tiny_run.SAVE_EVERY, ROOMS[2])
         tiny_run.start(run, alter=fill, log=folder / f"in-place-{number}.log").join()

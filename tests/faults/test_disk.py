@@ -67,7 +67,7 @@ def test_training_goes_on_after_an_error_at_any_system_call(tmp_path: Path, amou
     expected = tiny_run.result(traced)
     calls = [call for call in calls_of(tmp_path / "trace") if call.name != "openat" or "O_CREAT" in call.line]
     calls = [call for call in calls if "run/" in call.line]
-    every = max(1, len(calls) // amount(4, 150))
+    every = max(1, len(calls) // amount(2, 120))
 
     def trial(call: Call) -> list[str]:
         run, error = tmp_path / f"{call.name}-{call.n}" / "run", ("EIO", "ENOSPC")[call.n % 2]
@@ -92,7 +92,7 @@ def test_training_goes_on_after_an_error_at_any_system_call(tmp_path: Path, amou
 @needs_mounts
 def test_training_goes_on_after_a_full_disk_has_room_again(amount: Amount, tmp_path: Path, tally: Tally) -> None:
     """On a small disk that is full from some step on, with a little room or none."""
-    script = ["unshare", "-m", sys.executable, full_disk.__file__, str(tmp_path), str(amount(4, 72))]
+    script = ["unshare", "-m", sys.executable, full_disk.__file__, str(tmp_path), str(amount(2, 72))]
     ended = subprocess.run(script, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

@@ -92,7 +92,7 @@ def cut_everywhere(
         disk.make(call)
         if among and number not in among:
             continue
-        sure = int(disk.now("saved") or 0)
+        sure = int(disk.now("saved").strip() or 0)
         for left in disk.survivors(chance, n_random):
             key = hash((frozenset(left.items()), sure))
             if key in seen:
@@ -186,11 +186,11 @@ def test_a_power_cut_at_any_moment_leaves_what_was_sure(
     tried, mistakes = cut_everywhere(calls, before, folder, check, amount(1, 20))
     unsynced = [call for call in calls if call.name != "fsync"]
     assert cut_everywhere(unsynced, before, folder, check)[1], "without any fsync"
-    syncs, unseen = without_an_fsync(calls, before, folder, check, amount(7, 1))
+    syncs, unseen = without_an_fsync(calls, before, folder, check, amount(3, 1))
     control = f"without one fsync: {len(syncs) - len(unseen)} of {len(syncs)} seen"
     tally("R3", f"power cut at each of {len(calls)} calls ({way}): states of the disk", tried, len(mistakes), control)
     assert mistakes == []
-    assert len(unseen) < len(syncs) / 2, "those that a later one repeats before anybody relies on it"
+    assert len(unseen) < 2 / 3 * len(syncs), "those that a later one repeats before anybody relies on it"
 
 
 @pytest.mark.thorough
@@ -205,7 +205,7 @@ def test_a_power_cut_in_training_leaves_what_was_sure(tmp_path: Path, amount: Am
     calls = calls_of(tmp_path / "trace", before)
     shutil.rmtree(before)
     tiny_run.write_text(before)
-    among = range(len(calls) // 2, len(calls) // 2 + amount(80, len(calls)))
+    among = range(len(calls) // 2, len(calls) // 2 + amount(40, len(calls)))
     tried, mistakes = cut_everywhere(calls, before, folder, of_a_run, amount(0, 2), among if amount(1, 0) else None)
     unsynced = [call for call in calls if call.name != "fsync" or ".step-" not in str(call.descriptor)]
     _, found = cut_everywhere(unsynced, before, folder, of_a_run)
