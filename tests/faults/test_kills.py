@@ -167,7 +167,7 @@ def test_a_run_killed_at_random_moments_goes_on_bit_for_bit(
     when = f"{before} before its first checkpoint, {saving} in a save"
     tally(
         "R1", f"SIGKILL at random moments of a run of {length} ({when})",
-        n_killed, len(failures), f"gone on with without the moments, or one step off: {differ} of {len(results)} differ",
+        n_killed, len(failures), f"without the moments, or one step off: {differ} of {len(results)} differ",
     )  # fmt: skip
     assert failures == []
     assert differ == len(results)

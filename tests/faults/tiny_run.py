@@ -146,7 +146,7 @@ def result(run: Path) -> tuple[Any, ...]:
 def steps_done(run: Path) -> int:
     """How many steps the last process on this run had done when it was stopped."""
     note = run.parent / "done"
-    return int(note.read_bytes() or 0) if note.exists() else 0
+    return int(note.read_bytes().strip() or 0) if note.exists() else 0
 
 
 def torn(run: Path) -> list[str]:
