@@ -321,12 +321,12 @@ def _reported(found: Run, start: Start, clock: Callable[[], float]) -> Run:
         gpt = load(found.directory, device=run.device, model=start.code.make_model)
         chosen = read_settings(found.directory)
         path = write_report(found.directory, chosen, start.prepared, gpt, seconds, lambda: clock() - before)
+        measured = dataclasses.replace(found.measured, seconds=found.measured.seconds + clock() - before)
+        file = found.directory / "report.json"
+        _write_json(file, read_json(file) | {"seconds": measured.seconds})
     except (SaveError, OSError) as error:
         warnings.warn(f"the run is whole, but its report could not be written: {error}", stacklevel=2)
         return found
-    measured = dataclasses.replace(found.measured, seconds=found.measured.seconds + clock() - before)
-    file = found.directory / "report.json"
-    _write_json(file, read_json(file) | {"seconds": measured.seconds})
     return dataclasses.replace(found, measured=measured, report=path)
 
 

@@ -23,7 +23,7 @@ from glassgpt.files.atomic import (
     remove_litter,
     sync_directory,
     write_atomically,
-)  # fmt: skip
+)
 from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest

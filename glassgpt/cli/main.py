@@ -9,6 +9,8 @@ import io
 import os
 import signal
 import sys
+import warnings
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -62,6 +64,8 @@ for order, (verb, place, summary) in enumerate((
 )):
     app.command(f"glassgpt.cli.{place}", name=verb, help=summary, sort_key=order, **EPILOGUES.get(verb, {}))
 
+OURS = str(Path(__file__).parents[1])
+"""Where our own warnings come from; they are lines for the user."""
 NEWEST = ""
 """What --resume without a name stands for."""
 TAKES_SETTINGS = ("train", "plan")
@@ -73,6 +77,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe of Windows may have no letter for what is written
             stream.reconfigure(errors="replace")
+    warnings.formatwarning = _as_line
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     code = run([argument for argument in arguments if argument != "--debug"], debug)
@@ -85,6 +90,15 @@ def main() -> None:
     except OSError:  # nobody reads any more
         pass
     os._exit(code)  # all files are closed; to take PyTorch apart would keep the user waiting for most of a second
+
+
+def _as_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as Python shows it, but of our own only what it says."""
+    if filename.startswith(OURS):
+        return f"glassgpt: {settings.one_line(str(message))}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def run(arguments: list[str], debug: bool = False) -> int:

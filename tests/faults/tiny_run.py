@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "run": {"threads": 1, "log_every": 1, "save_every": SAVE_EVERY, "eval_every": EVAL_EVERY},
 }
 REFUSED = 1
-"""The exit code of a process that could not save: its one line is in the file `refusal` beside the run."""
+"""The exit code of a process that could not save."""
 
 
 class Told(Silent):
@@ -50,6 +50,8 @@ class Told(Silent):
 
     def __init__(self, folder: Path) -> None:
         self.done, self.noted = (os.open(folder / name, os.O_CREAT | os.O_RDWR) for name in ("done", "saved"))
+        for file in (self.done, self.noted):
+            os.pwrite(file, os.pread(file, 8, 0).rjust(8), 0)  # so that there is room for it later
 
     def stepped(self, metrics: Metrics) -> None:
         os.pwrite(self.done, f"{metrics.step:8}".encode(), 0)
@@ -58,9 +60,14 @@ class Told(Silent):
         os.pwrite(self.noted, checkpoint.name.removeprefix("step-").encode(), 0)
 
 
-def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool) -> None:
-    """Go on with the run where it has a checkpoint, else begin it; `alter` is called first, to leave something out."""
+def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool, log: Path | None) -> None:
+    """Go on with the run where it has a checkpoint, else begin it; `alter` is called first, to leave something out.
+
+    What is written to standard error goes to `log`, and a save that was refused is a line there.
+    """
     os.chdir(run.parent)
+    if log:
+        os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY), 2)
     if traced:
         ctypes.CDLL(None).prctl(0x59616D61, -1)  # PR_SET_PTRACER: strace may attach, though it is no parent of this
         while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
@@ -69,11 +76,11 @@ def train(run: Path, length: str, alter: Callable[[], None] | None, traced: bool
         alter()
     timed = {"clock": _steady_clock()} if length == "minutes" else {}
     new = {"text": "text.txt", "out": run.name, "data": {"cache": "cache"}, **LENGTHS[length], **SETTINGS}
-    given = {"resume": run.name} if RunDirectory(run).checkpoints() else new
+    given = {"resume": run.name} if newest_intact(run) else new
     try:
         glassgpt.train(**given, **timed, listener=Told(run.parent))
     except SaveError as error:
-        Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp", f"refusal-{os.getpid()}").write_text(str(error))
+        os.write(2, f"{error}\n".encode())
         os._exit(REFUSED)
     os._exit(0)
 
@@ -99,13 +106,17 @@ def write_text(folder: Path) -> None:
 
 
 def start(
-    run: Path, length: str = "steps", alter: Callable[[], None] | None = None, traced: bool = False
+    run: Path,
+    length: str = "steps",
+    alter: Callable[[], None] | None = None,
+    traced: bool = False,
+    log: Path | None = None,
 ) -> BaseProcess:
     """A process that runs `train`."""
     write_text(run.parent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["glassgpt.api.train", "torch.fx.experimental.symbolic_shapes"])
-    process = context.Process(target=train, args=(run, length, alter, traced))
+    process = context.Process(target=train, args=(run, length, alter, traced, log))
     process.start()
     return process
 
@@ -115,7 +126,7 @@ def finish(run: Path, length: str = "steps", alter: Callable[[], None] | None = 
     if not is_done(run):
         process = start(run, length, alter)
         process.join()
-        assert process.exitcode == 0
+        assert process.exitcode == 0, f"ended with {process.exitcode}"
     return result(run)
 
 
@@ -135,7 +146,7 @@ def result(run: Path) -> tuple[Any, ...]:
 def steps_done(run: Path) -> int:
     """How many steps the last process on this run had done when it was stopped."""
     note = run.parent / "done"
-    return int(note.read_bytes() or 0) if note.exists() else 0
+    return int(note.read_bytes().strip() or 0) if note.exists() else 0
 
 
 def torn(run: Path) -> list[str]:
@@ -152,16 +163,36 @@ def torn(run: Path) -> list[str]:
 
 
 def newest_intact(run: Path) -> int:
-    """The step that a resumed run would go on from; 0 where there is no checkpoint yet."""
-    if not RunDirectory(run).checkpoints():
+    """The step that a resumed run would go on from; 0 where there is no checkpoint, or none that is whole."""
+    try:
+        return int(RunDirectory(run).resume_point().checkpoint.name.removeprefix("step-"))
+    except InputError:
         return 0
-    return int(RunDirectory(run).resume_point().checkpoint.name.removeprefix("step-"))
 
 
 def litter(run: Path) -> list[str]:
     """What is left of saves that never ended, in the run and in the cache."""
     places = [run, run.parent / "cache"]
     return [path.name for place in places if place.exists() for path in place.iterdir() if path.name.startswith(".")]
+
+
+def room_after(step: int, n_bytes: int) -> None:
+    """The disk has `n_bytes` left once the step is done; the file `ballast` beside the run takes the rest."""
+    stepped = Told.stepped
+
+    def fill(self: Told, metrics: Metrics) -> None:
+        stepped(self, metrics)
+        if metrics.step == step:
+            disk = os.statvfs(".")
+            Path("ballast").write_bytes(bytes(disk.f_bavail * disk.f_frsize - n_bytes))
+
+    Told.stepped = fill
+
+
+def room_after_in_place(step: int, n_bytes: int) -> None:
+    """The same, and checkpoints are written straight to their name."""
+    room_after(step, n_bytes)
+    in_place()
 
 
 def without_moments() -> None:
