@@ -12,11 +12,11 @@ from pathlib import Path
 import full_disk
 import pytest
 import tiny_run
-from conftest import Tally
 from forked import needs_fork
 from full_disk import refusal_of
 from once import every_call, is_torn
 from system_calls import CHANGES, Call, at, attached, calls_of, needs_strace
+from tiers import Tally
 
 from glassgpt.files.atomic import remove_litter
 

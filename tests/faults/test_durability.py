@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import save_once
 import tiny_run
-from conftest import Tally
 from forked import needs_fork
 from power_cut import TRACED, Call, Disk, calls_of, materialise, traced_run
 from system_calls import needs_strace, strace
+from tiers import Tally
 
 from glassgpt.checkpoint.run import RunDirectory, find_checkpoint
 from glassgpt.checkpoint.run_settings import read_settings

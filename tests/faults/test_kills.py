@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import tiny_run
-from conftest import Tally
 from forked import needs_fork
 from once import every_call, is_torn, state_of
 from system_calls import CHANGES, Call, at, attached, calls_of, needs_strace
+from tiers import Tally
 
 from glassgpt.files.atomic import remove_litter
 
