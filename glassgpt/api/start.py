@@ -149,13 +149,22 @@ def new_start(
 
 
 def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Code = BUILT_IN) -> Start:
-    """Go on with a run (the newest, if none is named) from its newest intact checkpoint, with its own settings.
+    """Hold a run (the newest, if none is named) and go on from its newest intact checkpoint, with its own settings.
 
     Only section `run` may be changed, and its code not even there; another length is that of the whole run. Raises
     InputError for other changes, for a text or tokenizer that is no longer the run's, for code that is not trusted,
     and where there is nothing to resume. A run whose steps are all done goes on as well, until its report is there.
     """
     directory = find_run(run or None)
+    directory.hold()
+    try:
+        return _resumed(directory, given, trust_code, code)
+    except BaseException:
+        directory.release()
+        raise
+
+
+def _resumed(directory: RunDirectory, given: Given, trust_code: bool, code: Code) -> Start:
     remove_litter(directory.path)
     chosen = read_settings(directory.path)
     point = directory.resume_point(chosen.run_id)

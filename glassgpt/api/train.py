@@ -208,6 +208,8 @@ def train(
     except BaseException:
         _remove_empty(start.directory)
         raise
+    finally:
+        start.directory.release()
     if listener is None and found.overrun:
         over = f"took {found.measured.seconds:.1f} s, {found.overrun:.1f} s more than it was given"
         warnings.warn(f"the run in {found.directory} {over}", stacklevel=2)

@@ -8,6 +8,8 @@ import math
 import os
 import re
 import shlex
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from glassgpt.files.atomic import (
     sync_directory,
     write_atomically,
 )
+from glassgpt.files.lock import lock
 from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
 from glassgpt.settings import InputError, is_unicode, nearest
@@ -49,10 +52,27 @@ class ResumePoint:
 
 
 class RunDirectory:
-    """The directory of one run. One process writes to it at a time."""
+    """The directory of one run. One process writes to it at a time: the one that holds it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._release: Callable[[], object] = lambda: None
+
+    def hold(self) -> None:
+        """Keep others from training here until `release`, or until this object is gone.
+
+        Raises InputError where another process does, which may be saving just now.
+        """
+        try:
+            descriptor = lock(self.path)
+        except BlockingIOError:
+            raise InputError(f"another process is training in {self.path}: let it end, or stop it first") from None
+        if descriptor is not None:
+            self._release = weakref.finalize(self, os.close, descriptor)
+
+    def release(self) -> None:
+        """Let others train here again."""
+        self._release()
 
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint of a step belongs."""
@@ -154,7 +174,7 @@ class RunDirectory:
 
 
 def new_run(out: str | None, name: str) -> RunDirectory:
-    """Make the directory of a new run: `out`, else runs/<name>, runs/<name>-2, ...: the first that is free.
+    """Make the directory of a new run: `out`, else runs/<name>, runs/<name>-2, ...: the first that is free. Holds it.
 
     Raises InputError where `out` holds something or cannot be made. What a run left that was killed before its first
     checkpoint is nothing that one could go on with, so the new one may have its place.
@@ -163,13 +183,15 @@ def new_run(out: str | None, name: str) -> RunDirectory:
         raise InputError(f"--out {out} is no UTF-8, and safetensors opens no such path: choose another name")
     try:
         if out is not None:
-            path = Path(out)
-            make_directory(path)
-            if _never_saved(path):
-                remove_litter(path)
-            elif any(path.iterdir()):
+            run = RunDirectory(Path(out))
+            make_directory(run.path)
+            run.hold()
+            if _never_saved(run.path):
+                remove_litter(run.path)
+            elif any(run.path.iterdir()):
+                run.release()
                 raise InputError(f"--out {out} is not empty: choose another, or go on with --resume {shlex.quote(out)}")
-            return RunDirectory(path)
+            return run
         make_directory(RUNS)
         n = 1
         while True:
@@ -180,7 +202,9 @@ def new_run(out: str | None, name: str) -> RunDirectory:
                 n += 1
                 continue
             sync_directory(RUNS)
-            return RunDirectory(path)
+            run = RunDirectory(path)
+            run.hold()
+            return run
     except OSError as error:
         why = f"cannot make the directory {error.filename}: {error.strerror}"
         raise InputError(f"{why}; choose another with --out") from None

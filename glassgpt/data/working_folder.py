@@ -9,6 +9,7 @@ A folder goes when its text is complete (it is renamed) or when the preparation 
 with. What nobody came back to for a week goes at the next preparation of any text.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -17,13 +18,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glassgpt.files.atomic import sync_directory
+from glassgpt.files.atomic import make_directory, sync_directory
+from glassgpt.files.lock import HAS_LOCKS, lock
 from glassgpt.settings import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 WORKING = ".preparing-"
 """Begins the name of whatever in the cache is not complete."""
@@ -40,13 +37,13 @@ def working_folder(directory: Path, last: str) -> Generator[Path, None, None]:
     was faster with, stays. Raises InputError where the cache folder cannot be written to.
     """
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(directory.parent)
         folder = directory.with_name(WORKING + directory.name)
-        lock = _lock(folder)
-        can_go_on = lock is not None
-        if lock is None:
+        held = _lock(folder)
+        can_go_on = held is not None
+        if held is None:
             folder = Path(tempfile.mkdtemp(prefix=f"{WORKING}{directory.name}-", dir=directory.parent))
-            lock = _lock(folder)
+            held = _lock(folder)
     except OSError as error:
         what = f"cannot write to {directory.parent}: {error.strerror}"
         raise InputError(f"{what}; choose another cache folder") from None
@@ -58,8 +55,8 @@ def working_folder(directory: Path, last: str) -> Generator[Path, None, None]:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
 
 def remove_abandoned(cache: Path) -> None:
@@ -70,30 +67,23 @@ def remove_abandoned(cache: Path) -> None:
                 continue
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry)
-            elif fcntl is None:
+            elif not HAS_LOCKS:
                 shutil.rmtree(entry)
-            elif (lock := _lock(Path(entry))) is not None:
+            elif (held := _lock(Path(entry))) is not None:
                 try:
                     shutil.rmtree(entry)
                 finally:
-                    os.close(lock)
+                    os.close(held)
         except OSError:  # another process was faster, or it is not ours to remove
             continue
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that keeps others out of `folder` for as long as it is open; None where that cannot be had."""
-    if fcntl is None:
-        return None
-    folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):  # else it was renamed or removed meanwhile
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
+    """A descriptor that keeps others out of `folder`, which is made; None where that cannot be had."""
+    if HAS_LOCKS:
+        with contextlib.suppress(BlockingIOError):
+            folder.mkdir(exist_ok=True)
+            return lock(folder)
     return None
 
 

@@ -147,8 +147,9 @@ def remove_litter(directory: Path) -> None:
     writer. A folder that was about to be replaced gets its name back if the new one did not come.
     """
     found = [(path, litter) for path in sorted(directory.iterdir()) if (litter := LITTER.fullmatch(path.name))]
-    with _saving(directory):
-        sync_directory(directory)  # the rename after which something is litter may not be on the disk yet
+    if found:
+        with _saving(directory):
+            sync_directory(directory)  # the rename after which something is litter may not be on the disk yet
     for path, litter in found:
         with _saving(path):
             place = directory / litter["name"]

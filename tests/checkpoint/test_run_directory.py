@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
+from forked import needs_fork
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import CONFIGS, random_model
@@ -15,6 +17,7 @@ from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
 from glassgpt.checkpoint.run import KEPT, RunDirectory, find_checkpoint, find_run, new_run
 from glassgpt.checkpoint.run_settings import write_settings
 from glassgpt.config import Settings
+from glassgpt.files.lock import HAS_LOCKS
 from glassgpt.settings import InputError
 
 MODEL = random_model(CONFIGS["gpt2"])
@@ -244,3 +247,22 @@ def test_steps_are_sorted_as_numbers() -> None:
 def test_finding_a_run_needs_no_torch() -> None:
     program = "import sys, glassgpt.checkpoint.run; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="this system has no locks of folders")
+@needs_fork
+def test_one_process_at_a_time_trains_in_a_run() -> None:
+    held = new_run("mine", "book")
+
+    def another() -> None:
+        with pytest.raises(InputError, match="another process is training in mine"):
+            new_run("mine", "book")
+        with pytest.raises(InputError, match="another process is training in mine"):
+            RunDirectory(Path("mine")).hold()
+
+    forked.run(another)
+    held.release()
+    held.release()
+    forked.run(lambda: RunDirectory(Path("mine")).hold())
+    new_run("mine", "book")
+    new_run("mine", "book")

@@ -67,7 +67,7 @@ def test_who_comes_second_keeps_what_the_first_has_made(tmp_path: Path) -> None:
 def test_where_there_are_no_locks_a_text_is_prepared_in_a_folder_that_no_other_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glassgpt.data.working_folder.fcntl", None)
+    monkeypatch.setattr("glassgpt.data.working_folder.HAS_LOCKS", False)
     interrupted(tmp_path)
     assert [*tmp_path.iterdir()] == []
     prepared = prepare(Corpus.of(TEXTS), BYTES, tmp_path, long=0, n_bytes=5000)
@@ -126,7 +126,7 @@ def test_every_file_and_folder_is_forced_to_the_disk_before_the_next_thing_depen
     monkeypatch.setattr(os, "replace", replace)
     name = prepare(Corpus.of(TEXTS), BYTES, tmp_path).hash
     files = {"train.shard", "val.shard", "tokenizer.json", "tokenizer_config.json", "prepared.json"}
-    assert {*done[:5]} == {f"sync {file}" for file in files}
+    assert {*done[:5]} == {f"sync {file}" for file in files}, done
     assert done[4] == "sync prepared.json"
     assert done[5:] == [f"sync {WORKING}{name}", f"rename {WORKING}{name}", f"sync {tmp_path.name}"]
 

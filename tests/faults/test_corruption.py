@@ -233,6 +233,7 @@ def test_a_resumed_run_uses_nothing_that_is_damaged(run: Path, amount: Callable[
         try:
             start = resumed_start(str(run), {"run": {"steps": 20}})
             failures += path in in_text or start.checkpoint == latest or str(path) not in " ".join(start.notes)
+            start.directory.release()
         except InputError as error:
             failures += str(path) not in str(error)
         path.write_bytes(content)
