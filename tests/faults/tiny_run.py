@@ -126,7 +126,7 @@ def finish(run: Path, length: str = "steps", alter: Callable[[], None] | None = 
     if not is_done(run):
         process = start(run, length, alter)
         process.join()
-        assert process.exitcode == 0, f"ended with {process.exitcode}"
+        assert is_done(run), f"ended with {process.exitcode}"
     return result(run)
 
 
