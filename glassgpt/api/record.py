@@ -14,6 +14,7 @@ import torch
 from glassgpt.api.machine import computes_with
 from glassgpt.api.start import Start
 from glassgpt.checkpoint.directory import TrainerState, save_checkpoint
+from glassgpt.checkpoint.run_settings import kept_settings
 from glassgpt.evaluation.bits_per_byte import Evaluation, Stopped
 from glassgpt.files.atomic import append_line, sync_file, write_atomically
 from glassgpt.generation.generate import generate
@@ -79,7 +80,8 @@ class Recorder:
             "computed_with": self.computed_with,
             "code_sha256": None if code is None else hashlib.sha256(code).hexdigest(),
         }
-        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named)
+        kept = kept_settings(self.directory.path)
+        trainer = TrainerState(tensors=self.optimizer.tensors(), counters=progress.counters() | named, settings=kept)
         if name := first_not_finite([*self.model.state_dict().items(), *trainer.tensors.items()]):
             raise TrainingFailed(f"stopped at step {progress.step} before saving it: {name} is not finite")
         for file in (self.metrics_file, self.health_file, self.skipped_file, self.samples_file):

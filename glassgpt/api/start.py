@@ -19,7 +19,7 @@ from glassgpt.api.texts import cache_folder, lasting, overlap_note, prepare_text
 from glassgpt.checkpoint.directory import TrainerState, load_trainer_state
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RunDirectory, find_run, new_run
-from glassgpt.checkpoint.run_settings import read_settings
+from glassgpt.checkpoint.run_settings import own_settings
 from glassgpt.checkpoint.soundness import refuse_other_code
 from glassgpt.config import OTHER_TOOLS, DataConfig, RunConfig, Settings
 from glassgpt.data.batches import Batches
@@ -166,7 +166,7 @@ def resumed_start(run: str, given: Given, *, trust_code: bool = False, code: Cod
 
 def _resumed(directory: RunDirectory, given: Given, trust_code: bool, code: Code) -> Start:
     remove_litter(directory.path)
-    chosen = read_settings(directory.path)
+    chosen, restored = own_settings(directory.path, directory.checkpoints())
     point = directory.resume_point(chosen.run_id)
     checkpoint = point.checkpoint
     _refuse_changes(chosen, given, directory.path)
@@ -177,9 +177,9 @@ def _resumed(directory: RunDirectory, given: Given, trust_code: bool, code: Code
     run_config = settings.build(RunConfig, settings.to_dict(chosen.run) | changed, "run", OTHER_TOOLS)
     chosen = dataclasses.replace(chosen, run=run_config)
     code = _trusted(directory, chosen, checkpoint, trust_code, code)
-    prepared = prepared_again(chosen, code.documents)
+    notes = [f"passed over: {why}" for why in point.passed_over] + ([restored] if restored else [])
+    prepared = prepared_again(chosen, code.documents, notes.append)
     state = _state_of(checkpoint, chosen, prepared)
-    notes = [f"passed over: {why}" for why in point.passed_over]
     if state.counters["threads"] != chosen.run.threads:
         notes.append(f"not bit-identical: {chosen.run.threads} threads now, {state.counters['threads']} before")
     # What a limit of memory led to is recorded and kept: computed anew, it could give other bits.
@@ -297,7 +297,7 @@ def _fits(vocab_size: int, prepared: Prepared) -> None:
 
 def _refuse_changes(chosen: Settings, given: Given, run: Path) -> None:
     kept = {name: given.get(name, {}) for name in ("model", "data", "optim")}
-    kept["run"] = {key: value for key, value in given.get("run", {}).items() if key == "code"}
+    kept["run"] = {key: value for key, value in given.get("run", {}).items() if key in ("code", "seed")}
     for section, values in kept.items():
         was = settings.to_dict(getattr(chosen, section))
         for key, value in values.items():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glassgpt.api.cores import available_cores
-from glassgpt.checkpoint.run import settings_of_run
+from glassgpt.checkpoint.run import settings_of_run, without_advice
 from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.overlap import overlap
@@ -85,18 +85,42 @@ def validation_ids(directory: Path, tokenizer: Tokenizer) -> Ids:
     return prepared.val
 
 
-def prepared_again(chosen: Settings, documents: DocumentMaker | None = None) -> Prepared:
-    """The run's own prepared text, prepared again where the cache no longer has it."""
-    cache = cache_folder(chosen.data)
-    if (cache / chosen.prepared / "prepared.json").exists():
-        return open_prepared(cache / chosen.prepared)
-    prepared = prepare_texts(read_texts(chosen.text, chosen.data, documents).corpus, chosen.data)
+def prepared_again(
+    chosen: Settings, documents: DocumentMaker | None = None, note: Callable[[str], object] = lambda line: None
+) -> Prepared:
+    """The run's own prepared text; prepared again where the cache no longer has it, or has it damaged, which is noted.
+
+    Raises InputError where the text is not there as it was.
+    """
+    folder, damage = cache_folder(chosen.data) / chosen.prepared, None
+    if (folder / "prepared.json").exists():
+        try:
+            return open_prepared(folder)
+        except InputError as error:
+            damage = error
+    try:
+        corpus = read_texts(chosen.text, chosen.data, documents).corpus
+    except InputError as missing:
+        raise damage or _with_stdin_named(missing, chosen.text) from None
+    prepared = prepare_texts(corpus, chosen.data)
+    if damage and prepared.hash == chosen.prepared:
+        note(f"the text was prepared again: {without_advice(damage)}")
     if prepared.hash != chosen.prepared:
+        if damage:
+            raise damage
         raise InputError(
             f"the text {', '.join(chosen.text)} has changed since this run began: start a new run on it, or bring "
             "the old text back"
         )
     return prepared
+
+
+def _with_stdin_named(missing: InputError, sources: Sequence[str]) -> InputError:
+    """What to do where a text that came from standard input is kept no more."""
+    lost = next((source for source in sources if Path(source).name.startswith("stdin-")), None)
+    if lost is None or Path(lost).exists():
+        return missing
+    return InputError(f"the text came from standard input and was kept in {lost}, which is gone: put it there again")
 
 
 def lasting(source: str, reading: Reading, cache: Path) -> str:

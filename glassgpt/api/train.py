@@ -385,7 +385,9 @@ def _what_is_left(directory: RunDirectory) -> str:
     anew = f"`glassgpt train --config {run}/config.yaml` begins anew, with other settings"
     if directory.latest is None:
         return f"Nothing was saved yet: {anew}"
-    return f"The last good checkpoint is {directory.latest}: `glassgpt train --resume {run}` goes on from it, {anew}"
+    trust = " --trust-code" if (directory.path / CODE).is_file() else ""
+    same = f"`glassgpt train --resume {run}{trust}` goes on from it with the same settings"
+    return f"The last good checkpoint is {directory.latest}: {anew}; {same}"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from glassgpt.api.texts import cache_folder
 from glassgpt.checkpoint.own_model import CODE
 from glassgpt.checkpoint.run import RUN_FILE, RunDirectory, holds_a_model, without_advice
-from glassgpt.checkpoint.run_settings import SETTINGS_FILE, read_settings
+from glassgpt.checkpoint.run_settings import SETTINGS_FILE, own_settings, read_settings
 from glassgpt.checkpoint.soundness import refuse_not_finite, refuse_other_code, refuse_unsound
 from glassgpt.config import Settings
 from glassgpt.data.prepare import open_prepared
@@ -103,6 +103,10 @@ def verify_run(run: RunDirectory, doing: Callable[[str], None] = lambda what: No
 def _settings(run: RunDirectory) -> tuple[Settings | None, Check]:
     try:
         return read_settings(run.path), Check(SETTINGS_FILE, "as the run wrote it")
+    except InputError as damage:
+        check = _damaged(SETTINGS_FILE, "damaged_settings", "the run's settings are damaged", damage)
+    try:
+        return own_settings(run.path, run.checkpoints())[0], check
     except InputError as damage:
         return None, _damaged(SETTINGS_FILE, "damaged_settings", "the run's settings are damaged", damage)
 

@@ -46,6 +46,8 @@ class TrainerState:
     """The optimiser's moments, states of random generators, ..., by name."""
     counters: dict[str, Any] = field(default_factory=dict)
     """Anything that JSON can hold; floats come back bit for bit, tuples as lists."""
+    settings: bytes | None = None
+    """The run's config.yaml, kept for the day on which that is damaged; it is not read back here."""
 
 
 def save_checkpoint(
@@ -88,6 +90,7 @@ def save_checkpoint(
         files |= {name: [content] for name, content in tokenizer.files().items()}
     if trainer:
         files |= {_STATE: safetensors_parts(trainer.tensors), _COUNTERS: [_json(trainer.counters)]}
+        files |= {TRAINER + "config.yaml": [trainer.settings]} if trainer.settings else {}
     with written_aside(directory) as partial:
         sums = {name: write_through(partial / name, parts) for name, parts in files.items()}
         write_through(partial / MANIFEST, [manifest_bytes(sums)])

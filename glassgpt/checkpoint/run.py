@@ -228,6 +228,9 @@ def find_run(directory: str | Path | None) -> RunDirectory:
         return _newest_run()
     path = _existing(Path(directory))
     run = RunDirectory(path.parent if _STEP.fullmatch(path.name) else path)
+    if not run.checkpoints() and (run.path / SETTINGS_FILE).is_file():
+        anew = f"glassgpt train --config {shlex.quote(str(run.path / SETTINGS_FILE))}"
+        raise InputError(f"{path} ended before its first checkpoint, with nothing to go on from: begin with {anew}")
     if not run.checkpoints():
         raise InputError(f"{path} is no run with a checkpoint in it: give a directory that `glassgpt train` made")
     return run

@@ -23,7 +23,7 @@ from glassgpt.data.portions import PORTION, begin, go_on, record, tokenise
 from glassgpt.data.sealed import sealed, unsealed
 from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.data.working_folder import remove_abandoned, working_folder
-from glassgpt.files.atomic import write_through
+from glassgpt.files.atomic import discard, write_through
 from glassgpt.files.reading import LARGE, read_bytes
 from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus, Portion, writing_to
@@ -86,14 +86,18 @@ def prepare(
     """Prepare the texts of `corpus`, or find them prepared in `cache`. `phase` is told what is being done.
 
     Of a text of more than `long` bytes, progress is recorded after every `n_bytes`: a preparation that was killed or
-    interrupted is gone on with when the same text is prepared again.
-    Raises InputError for a text too short to split and for a prepared text that was altered.
+    interrupted is gone on with when the same text is prepared again. What lies in `cache` and was altered is replaced.
+    Raises InputError for a text too short to split.
     """
     spec = auto_spec(corpus.n_bytes) if config.tokenizer == "auto" else config.tokenizer
     parse_spec(spec)
     directory = cache / _hash(corpus, spec, config.val_fraction)
     if (directory / FACTS).exists():
-        return open_prepared(directory)
+        try:
+            return open_prepared(directory)
+        except InputError as damage:  # the text is at hand
+            phase(f"preparing the text again, since {str(damage).rpartition(': ')[0]}")
+            discard(directory)
 
     train, val = split(corpus, config.val_fraction)
     in_train, in_val = train.n_characters, val.n_characters

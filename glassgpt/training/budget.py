@@ -16,8 +16,8 @@ TAIL = 0.90
 """From this share on, a plan that would miss the budget is made anew at once."""
 TAIL_MEMORY = 0.01
 """Share of the budget, at least a second, over which the time of a step is forgotten there."""
-SAVE_INTERVAL = 300.0
-"""Seconds between checkpoints, besides those of evaluations; more where saving takes long."""
+SAVE_INTERVAL, SAVE_SHARE = 60.0, 0.1
+"""Between checkpoints, besides those of evaluations: seconds, or a share of a short run; more where saving is slow."""
 
 
 EVALUATION_SHARE = 0.03
@@ -122,7 +122,7 @@ class Budget:
 
     def save_is_due(self, seconds_since: float, now: float) -> bool:
         """Whether so much work would be lost that a checkpoint is worth its time."""
-        interval = max(SAVE_INTERVAL, 100 * self.costs.save)
+        interval = max(min(SAVE_INTERVAL, SAVE_SHARE * self.seconds), 100 * self.costs.save)
         return seconds_since >= interval and now + interval < self.seconds
 
     def _total_steps(self, step: int, now: float, progress: float) -> int:

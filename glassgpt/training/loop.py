@@ -232,8 +232,10 @@ def _skip(job: Job, progress: Progress, plan: StepPlan, refused: Refused) -> Pro
     job.on_skip(skipped)
     if in_a_row >= MOST_SKIPPED or (progress.last is None and step >= plan.total_steps):
         why = f"the last {in_a_row} steps could not be taken" if in_a_row > 1 else "no step could be taken"
-        tried = f"try a lower learning rate than --optim.learning-rate {job.optim.learning_rate:g}, or look at the text"
-        raise TrainingFailed(f"{stopped} (windows at tokens {skipped.where}); {why}: {tried} there")
+        rates = f"--optim.learning-rate {job.optim.learning_rate:g}"
+        rates += f" and --optim.muon-learning-rate {job.optim.muon_learning_rate:g}" if job.optim.name == "muon" else ""
+        tried = f"try lower learning rates than {rates}, or look at the text there"
+        raise TrainingFailed(f"{stopped} (windows at tokens {skipped.where}); {why}: {tried}")
     return replace(progress, step=step, skipped=in_a_row)
 
 

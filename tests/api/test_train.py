@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import glassgpt
 from glassgpt import InputError
+from glassgpt.api.start import Start
 from glassgpt.api.train import Silent
 from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.checkpoint.stored import WEIGHTS
@@ -183,7 +184,7 @@ def test_the_best_the_latest_and_the_one_before_are_kept_and_the_rest_pruned(sto
 
 
 def test_a_learning_rate_that_explodes_stops_before_the_update_and_keeps_the_checkpoints(story_file: Path) -> None:
-    says = r"stopped at step \d+ before its update: .* try a lower learning rate .*checkpoint is exploding/step-"
+    says = r"stopped at step \d+ before its update: .* try lower learning rates .*checkpoint is exploding/step-"
     with pytest.raises(TrainingFailed, match=says):
         glassgpt.train(
             story_file,
@@ -232,6 +233,36 @@ def test_a_run_that_was_stopped_after_its_last_step_is_finished(story_file: Path
     with pytest.raises(Interrupted):
         glassgpt.train(resume="parts", steps=18, listener=StopAt(18))
     assert glassgpt.train(resume="parts").measured.steps == 18, "the report that is there is of fewer steps"
+
+
+@pytest.mark.thorough
+def test_damaged_settings_and_a_damaged_prepared_text_cost_nothing(story_file: Path, own_folder: Path) -> None:
+    whole = glassgpt.train(story_file, steps=6, out="whole", **SMALL)
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def planned(self, start: Start, *_: Any) -> None:
+            notes.extend(start.notes)
+
+    for number, damage in enumerate((
+        lambda content: content.replace(b"batch_size: ", b"batch_size: 1"), lambda content: content + b"\n",
+        lambda content: content.replace(b"\n", b"\r\n"), lambda content: b"",
+    )):
+        run, shard = Path(f"run-{number}"), own_folder / "cache" / read_settings(whole.directory).prepared / "val.shard"
+        with pytest.raises(Interrupted):
+            glassgpt.train(story_file, steps=6, out=run, listener=StopAt(3), **SMALL)
+        sound = (run / "config.yaml").read_bytes(), shard.read_bytes()
+        assert damage(sound[0]) != sound[0]
+        (run / "config.yaml").write_bytes(damage(sound[0]))
+        shard.write_bytes(sound[1][:-1] + b"x")
+        notes.clear()
+        assert glassgpt.train(resume=run, listener=Notes()).bits_per_byte == whole.bits_per_byte
+        assert any("the copy in run-" in note for note in notes)
+        assert any("val.shard" in note for note in notes)
+        assert ((run / "config.yaml").read_bytes(), shard.read_bytes()) == sound
+        assert weights(run) == weights(whole.directory)
+    with pytest.raises(InputError, match=r"run\.seed is 5, but run-0 was begun with 1337"):
+        glassgpt.train(resume="run-0", steps=9, seed=5)
 
 
 @pytest.mark.thorough

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from glassgpt.config import DataConfig
-from glassgpt.data.prepare import MANY_DOCUMENTS, encode_corpus, prepare, split
+from glassgpt.data.prepare import MANY_DOCUMENTS, encode_corpus, open_prepared, prepare, split
 from glassgpt.settings import InputError
 from glassgpt.text.corpus import Corpus, Portion
 from glassgpt.text.stories import write_stories
@@ -74,14 +74,19 @@ def test_few_documents_are_cut_at_a_character() -> None:
 
 
 @pytest.mark.parametrize("name", ["train.shard", "val.shard", "tokenizer.json", "prepared.json"])
-def test_a_damaged_prepared_text_is_refused_and_named(tmp_path: Path, name: str) -> None:
+def test_a_damaged_prepared_text_is_named_and_where_the_text_is_there_prepared_again(tmp_path: Path, name: str) -> None:
     prepared = prepare(documents(STORY), DataConfig(tokenizer="bytes"), tmp_path)
     path = prepared.directory / name
-    path.write_bytes(path.read_bytes()[:-40])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
     with pytest.raises(InputError) as error:
-        prepare(documents(STORY), DataConfig(tokenizer="bytes"), tmp_path)
+        open_prepared(prepared.directory)
     assert name in str(error.value)
-    assert "\n" not in str(error.value)
+    said: list[str] = []
+    prepare(documents(STORY), DataConfig(tokenizer="bytes"), tmp_path, phase=said.append)
+    assert said[0].startswith("preparing the text again, since ")
+    assert name in said[0]
+    assert path.read_bytes() == whole
 
 
 def test_a_text_too_short_to_split_is_refused(tmp_path: Path) -> None:

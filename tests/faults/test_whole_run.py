@@ -157,7 +157,7 @@ def of_the_text(do: Callable[[Path], object]) -> Damage:
 
 LATEST = "step-00000021"
 DAMAGES: dict[str, tuple[Damage, str, int | None, int]] = {
-    "settings": (altered("config.yaml"), "config.yaml was altered", None, 18),
+    "settings": (altered("config.yaml"), "config.yaml was altered", 21, 18),
     "settings of another run": (of_the_sister("config.yaml"), f"{LATEST} is of another run than", None, 18),
     "weights": (altered(f"{LATEST}/model.safetensors"), "model.safetensors was altered", 18, 18),
     "trainer state": (altered(f"{LATEST}/trainer/state.safetensors"), "state.safetensors was altered", 18, 18),
