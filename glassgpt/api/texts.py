@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def prepare_texts(
 def prepared_of(directory: Path) -> Prepared:
     """The prepared text of a run, or of the run that a checkpoint lies in. Raises InputError where there is none."""
     if place := settings_of_run(directory):
-        return prepared_again(read_settings(place.parent))
+        return prepared_again(read_settings(place.parent), note=warnings.warn)
     raise InputError(
         f"{directory} is no run of GlassGPT, so it has no text of its own; `glassgpt eval` takes one with --data"
     )

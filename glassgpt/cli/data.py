@@ -108,7 +108,7 @@ def info(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def verify(directory: str | None = None, /, *, as_json: AsJson = False) -> int:
-    """Check every byte of a prepared text, or of a run and its text, and say what can still be done with it.
+    """Check every byte of a prepared text, or a run with its text, and say what can still be done with it.
 
     Of a run: its settings, its text, its checkpoints with every number in them, the records of its training. Damage
     ends with exit code 2.

@@ -182,18 +182,24 @@ def test_a_damaged_checkpoint_is_refused_and_named(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.thorough
-def test_a_damaged_shard_is_refused_and_named(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
+def test_a_damaged_shard_is_named_and_used_by_nothing(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run([*TRAIN, "--out", "a"]) == 0
     capsys.readouterr()
     shard = next((own_folder / "cache").glob("*/val.shard"))
-    content = bytearray(shard.read_bytes())
-    content[80] ^= 1
-    shard.write_bytes(content)
-    assert "val.shard" in refused(capsys, "eval", "a")
+    whole = shard.read_bytes()
+    damaged = whole[:80] + bytes([whole[80] ^ 1]) + whole[81:]
+    shard.write_bytes(damaged)
     assert run(["data", "verify", "a"]) == 2
     assert "val.shard was altered" in capsys.readouterr().out
     assert "val.shard" in refused(capsys, "data", "verify", str(shard.parent))
-    assert "val.shard" in refused(capsys, *TRAIN)
+    with pytest.warns(UserWarning, match=r"the text was prepared again: .*val\.shard was altered"):
+        assert run(["eval", "a"]) == 0
+    assert shard.read_bytes() == whole
+    capsys.readouterr()
+    shard.write_bytes(damaged)
+    (own_folder / "text.txt").rename(own_folder / "elsewhere.txt")
+    assert "val.shard was altered" in refused(capsys, "eval", "a")
+    assert "val.shard was altered" in refused(capsys, "train", "--resume", "a", "--steps", "3")
 
 
 @pytest.mark.thorough
