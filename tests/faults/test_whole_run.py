@@ -298,7 +298,7 @@ from glassgpt.model import GPTModel
 
 class Model(GPTModel):
     def hidden(self, ids, cache=None):
-        return super().hidden(ids, cache) * (1 + 0.1 * (time.perf_counter() % 1))
+        return super().hidden(ids, cache) * (1 + 1e-4 * (time.perf_counter() % 1))
 """
 STUMBLING = """
 from glassgpt.model import GPTModel
