@@ -30,6 +30,11 @@ class InputError(ValueError):
         super().__init__(one_line(message))
 
 
+def without_advice(refusal: InputError) -> str:
+    """What is wrong, without what could be done about it."""
+    return str(refusal).rpartition(": ")[0] or str(refusal)
+
+
 def one_line(message: str) -> str:
     """A message as one line that any terminal can show: what cannot be printed is written out (\\n), the middle of a
     very long one is left out."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassgpt.checkpoint.run import find_checkpoint, intact_instead, without_advice
+from glassgpt.checkpoint.run import find_checkpoint, intact_instead
 from glassgpt.config import Device, Dtype
 from glassgpt.files.manifest import verified
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 
 if TYPE_CHECKING:
     from glassgpt.api.code import ModelMaker

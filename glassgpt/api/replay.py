@@ -24,14 +24,14 @@ from glassgpt.api.start import replayed_start
 from glassgpt.api.train import learner
 from glassgpt.checkpoint.empty import is_builtin
 from glassgpt.checkpoint.huggingface import weights_to_huggingface
-from glassgpt.checkpoint.run import RunDirectory, without_advice
+from glassgpt.checkpoint.run import RunDirectory
 from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.checkpoint.soundness import COUNTERS, STATE, refuse_unsound
 from glassgpt.checkpoint.stored import WEIGHTS
 from glassgpt.checkpoint.tensors import TensorFile
 from glassgpt.config import RunConfig
 from glassgpt.files.reading import read_json
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 from glassgpt.training.interruption import Interrupted, StopRequest
 from glassgpt.training.loop import Job, Progress, Skipped, train
 from glassgpt.training.metrics import Metrics, read_metrics

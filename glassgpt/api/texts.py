@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glassgpt.api.cores import available_cores
-from glassgpt.checkpoint.run import settings_of_run, without_advice
+from glassgpt.checkpoint.run import settings_of_run
 from glassgpt.checkpoint.run_settings import read_settings
 from glassgpt.config import DataConfig, Settings, parse_bytes
 from glassgpt.data.overlap import overlap
@@ -16,7 +16,7 @@ from glassgpt.data.prepare import Prepared, open_prepared, prepare, split
 from glassgpt.data.shards import Ids
 from glassgpt.data.working_folder import WORKING
 from glassgpt.files.atomic import sync_directory, write_through
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 from glassgpt.text.corpus import Corpus, Portion, writing_to
 from glassgpt.text.documents import GIVEN, HIDDEN, Reading, ReadOptions, collect_documents, read_documents
 from glassgpt.text.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 
 from glassgpt.api.texts import cache_folder
 from glassgpt.checkpoint.own_model import CODE
-from glassgpt.checkpoint.run import RUN_FILE, RunDirectory, holds_a_model, without_advice
+from glassgpt.checkpoint.run import RUN_FILE, RunDirectory, holds_a_model
 from glassgpt.checkpoint.run_settings import SETTINGS_FILE, own_settings, read_settings
 from glassgpt.checkpoint.soundness import refuse_not_finite, refuse_other_code, refuse_unsound
 from glassgpt.config import Settings
@@ -18,7 +18,7 @@ from glassgpt.data.prepare import open_prepared
 from glassgpt.files.atomic import LITTER
 from glassgpt.files.reading import read_json
 from glassgpt.inspection.finding import Finding
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 from glassgpt.text.documents import GIVEN
 from glassgpt.training.metrics import read_health, read_metrics
 

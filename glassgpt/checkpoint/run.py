@@ -29,7 +29,7 @@ from glassgpt.files.atomic import (
 from glassgpt.files.lock import lock
 from glassgpt.files.manifest import CONFIG, verify_checkpoint
 from glassgpt.files.reading import read_bytes, read_json
-from glassgpt.settings import InputError, is_unicode, nearest
+from glassgpt.settings import InputError, is_unicode, nearest, without_advice
 
 RUNS = Path("runs")
 """Where runs live, below the working directory."""
@@ -261,11 +261,6 @@ def intact_instead(checkpoint: Path) -> Path | None:
     if checkpoint not in run.checkpoints() or holds_a_model(checkpoint):
         return None
     return next((other for other in reversed(run.checkpoints()) if holds_a_model(other)), None)
-
-
-def without_advice(damage: InputError) -> str:
-    """What is damaged, without what could be done about it."""
-    return str(damage).rpartition(": ")[0] or str(damage)
 
 
 def settings_of_run(directory: Path) -> Path | None:

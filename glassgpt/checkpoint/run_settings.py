@@ -15,7 +15,7 @@ from glassgpt.config import Settings
 from glassgpt.files.atomic import write_atomically
 from glassgpt.files.manifest import TRAINER
 from glassgpt.files.reading import read_bytes
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 
 SETTINGS_FILE = "config.yaml"
 _SUM = b"# sha256 "
@@ -57,7 +57,7 @@ def own_settings(run: Path, checkpoints: Iterable[Path]) -> tuple[Settings, str 
     try:
         return read_settings(run), None
     except InputError as error:
-        damage = str(error).rpartition(": ")[0]
+        damage = without_advice(error)
     for checkpoint in reversed([*checkpoints]):
         try:
             return read_settings(checkpoint / TRAINER), f"{damage}; the copy in {checkpoint} is used"

@@ -25,7 +25,7 @@ from glassgpt.data.shards import Ids, read_shard, write_shard
 from glassgpt.data.working_folder import remove_abandoned, working_folder
 from glassgpt.files.atomic import discard, write_through
 from glassgpt.files.reading import LARGE, read_bytes
-from glassgpt.settings import InputError
+from glassgpt.settings import InputError, without_advice
 from glassgpt.text.corpus import Corpus, Portion, writing_to
 from glassgpt.text.kinds import auto_spec, parse_spec, train_tokenizer
 from glassgpt.text.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def prepare(
         try:
             return open_prepared(directory)
         except InputError as damage:  # the text is at hand
-            phase(f"preparing the text again, since {str(damage).rpartition(': ')[0]}")
+            phase(f"preparing the text again, since {without_advice(damage)}")
             discard(directory)
 
     train, val = split(corpus, config.val_fraction)
